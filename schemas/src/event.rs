@@ -3,6 +3,8 @@
 //! Serialized as JSON or as MessagePack with the same field names ([`crate::wire`]). The type names stand in
 //! [`EventData::type_name`] and nowhere else. Not here: how an event is stored.
 
+use std::sync::Arc;
+
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -41,9 +43,9 @@ pub struct Event {
 #[serde(untagged)]
 pub enum EventData {
     /// `message.created`
-    MessageCreated(Box<Message>),
+    MessageCreated(Arc<Message>),
     /// `message.edited`
-    MessageEdited(Box<Message>),
+    MessageEdited(Arc<Message>),
     /// `message.status`
     MessageStatus {
         /// Which message.

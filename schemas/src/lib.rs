@@ -11,6 +11,7 @@ pub mod event;
 pub mod ids;
 pub mod invariant;
 pub mod message;
+pub mod publish;
 pub mod time;
 pub mod topic;
 pub mod wire;
@@ -24,5 +25,6 @@ pub use ids::{
     UserId, Wamid,
 };
 pub use message::{Contact, Conversation, Message, Status};
+pub use publish::{Publication, PublishProperties, QoS, Subscription};
 pub use time::Millis;
 pub use wire::Encoding;
