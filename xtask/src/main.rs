@@ -1,2 +1,72 @@
-//! (being built)
-fn main() {}
+//! `cargo xtask`: the chores of this repository, one command each, with no other tool than cargo to call them.
+//!
+//! `tidy` checks the house rules that a compiler does not; `ci` runs every layer of tests in turn and says of each
+//! one PASS, FAIL or SKIPPED. No step of the message flow lives here, and no product code depends on this crate.
+
+mod context;
+mod deploy;
+mod files;
+mod layer;
+mod layers;
+#[cfg(test)]
+mod testing;
+mod tidy;
+
+use std::process::ExitCode;
+
+use context::Context;
+use layer::{Layer, Report};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci            every ordinary layer: fmt, clippy, tidy, test, release, flow, web, e2e, deploy
+  ci --full     the same, then crash rounds, bench and a real Prometheus; a skipped layer fails the run
+  tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents
+  deploy-check  what deploy/ holds: Prometheus rules and their tests, dashboards, the systemd unit
+  web           the web inbox: npm ci (if its lock file changed), checks, build
+  e2e           the web inbox in a real Chromium against the release binary
+
+Layers that need a missing tool are SKIPPED, loudly; with INBOXD_CI_STRICT=1 that is a failure.
+Example: cargo xtask tidy";
+
+/// sysexits.h `EX_USAGE`, the same code the product uses for a wrong command line.
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (layers, full): (Vec<Layer>, bool) = match words.as_slice() {
+        ["ci"] => (layers::ordinary(), false),
+        ["ci", "--full"] => (layers::full(), true),
+        ["tidy"] => (vec![layers::tidy::LAYER], false),
+        ["deploy-check"] => (layers::deploy::LAYERS.to_vec(), false),
+        ["web"] => (vec![layers::web::LAYER], false),
+        ["e2e"] => (
+            vec![layers::release::LAYER, layers::web::LAYER, layers::e2e::LAYER],
+            false,
+        ),
+        ["--help" | "-h" | "help"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let context = match Context::find() {
+        Ok(context) => context,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = Report::of(&layers, &context);
+    print!("{}", report.summary());
+    if report.holds(full || context.strict) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
