@@ -222,7 +222,11 @@ fn level() -> impl Strategy<Value = String> {
 }
 
 fn topic_like() -> impl Strategy<Value = String> {
-    prop::collection::vec(level(), 0..6).prop_map(|levels| levels.join("/"))
+    let any = prop::collection::vec(level(), 0..6).prop_map(|levels| levels.join("/"));
+    // Blind chance seldom builds what could do harm, so half of the cases are built on purpose.
+    let near = (prop::sample::select(vec!["", "$share/g/"]), level(), level())
+        .prop_map(|(share, who, kind)| format!("{share}user/{who}/{kind}"));
+    prop_oneof![3 => any, 5 => near, 1 => Just("#".to_owned()), 1 => Just("user/#".to_owned())]
 }
 
 proptest! {
