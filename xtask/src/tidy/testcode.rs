@@ -13,7 +13,7 @@ pub(crate) fn mark(files: &mut [Source]) {
         let whole = in_test_folder(&file.path) || file.lines.iter().any(|l| l.code.trim() == "#![cfg(test)]");
         for item in test_items(file) {
             if let Some(module) = &item.module {
-                named.insert(module_stem(&file.path, module));
+                named.insert(named_path(file, &item).unwrap_or_else(|| module_stem(&file.path, module)));
             }
             for line in &mut file.lines[item.first..=item.last] {
                 line.test = true;
@@ -115,6 +115,19 @@ fn declared_module(item: &str) -> Option<String> {
     (words.next() == Some("mod")).then(|| name.to_owned())
 }
 
+/// Where `#[path = "FILE.rs"]` of the item points, without `.rs`. Read from the text: literals are blank in the code.
+fn named_path(file: &Source, item: &TestItem) -> Option<String> {
+    let lines = file.text.lines().take(item.last + 1).skip(item.first);
+    let quoted = lines
+        .filter_map(|line| line.trim().strip_prefix("#[path = \""))
+        .next()?;
+    let (folder, _) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+    Some(format!(
+        "{folder}/{}",
+        quoted.split('"').next()?.trim_end_matches(".rs")
+    ))
+}
+
 /// Where `mod NAME;` in the file `path` finds its source, without `.rs`.
 fn module_stem(path: &str, name: &str) -> String {
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
@@ -169,8 +182,24 @@ mod tests {
             ("store/src/lib.rs", "#[cfg(test)]\nmod kit;\n"),
             ("store/src/kit/deep.rs", "fn c() {}\n"),
             ("store/src/other.rs", "fn d() {}\n"),
+            (
+                "store/src/acl.rs",
+                "#[cfg(test)]\n#[path = \"acl_tests.rs\"]\nmod tests;\n",
+            ),
+            ("store/src/acl_tests.rs", "fn e() {}\n"),
         ];
-        assert_eq!(marked(&files), [vec![1, 2], vec![1], vec![1, 2], vec![1], vec![]]);
+        assert_eq!(
+            marked(&files),
+            [
+                vec![1, 2],
+                vec![1],
+                vec![1, 2],
+                vec![1],
+                vec![],
+                vec![1, 2, 3],
+                vec![1]
+            ]
+        );
     }
 
     #[test]
