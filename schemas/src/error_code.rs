@@ -64,6 +64,7 @@ error_codes! {
     ParameterInvalid "parameter_invalid" 400 0x83 "a query parameter has a wrong value; the detail names it";
     QuotaExceeded "quota_exceeded" 429 0x97 "too much at once; try again later";
     RecipientUnreachable "recipient_unreachable" 400 0x83 "the contact has neither a phone number nor a WhatsApp user id";
+    SignatureInvalid "signature_invalid" 401 0x87 "the signature is missing or not by the app secret over these bytes; check the app secret";
     StoreUnavailable "store_unavailable" 503 0x88 "nothing can be stored now; nothing is lost, send again later";
     TextTooLong "text_too_long" 400 0x99 "the text is longer than WhatsApp takes (4,096 characters)";
     TokenExpired "token_expired" 401 0x87 "the token has expired; get a new one";
@@ -72,6 +73,7 @@ error_codes! {
     TokenRevoked "token_revoked" 401 0x87 "the token was revoked";
     UserBlocked "user_blocked" 403 0x8A "the user is blocked; ask the account's administrator";
     UserUnknown "user_unknown" 404 0x83 "no such user in this account";
+    VerifyTokenInvalid "verify_token_invalid" 403 0x87 "`hub.verify_token` is not the one configured here";
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -11,9 +11,11 @@ pub mod event;
 pub mod ids;
 pub mod invariant;
 pub mod message;
+pub mod problem;
 pub mod publish;
 pub mod time;
 pub mod topic;
+pub mod whatsapp;
 pub mod wire;
 
 pub use claims::{Acl, Claims, Role};
