@@ -68,6 +68,11 @@ impl Handle {
             .change(|world, _| world.webhook_url = Some(url.to_owned()));
     }
 
+    /// Where webhooks go, if anybody said so.
+    pub fn webhook_url(&self) -> Option<String> {
+        self.shared.world().webhook_url.clone()
+    }
+
     /// A customer writes; gives the wamid.
     ///
     /// # Errors
@@ -228,7 +233,8 @@ async fn play(shared: Arc<Shared>, mut customers: Customers) {
     tokio::pin!(stopped);
     loop {
         changed.borrow_and_update();
-        for message in shared.world().model.take_received() {
+        let received = shared.world().model.take_received();
+        for message in received {
             customers.received(message);
         }
         for action in customers.due(shared.now_ms()) {

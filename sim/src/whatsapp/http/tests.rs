@@ -248,7 +248,7 @@ async fn i1_webhooks_wait_for_an_url() {
         Err(DeliverRawError::NoWebhookUrl)
     ));
     let mut world = world(Faults::default(), 0).await;
-    let url = world.sim.shared.world().webhook_url.clone().expect("set");
+    let url = world.sim.webhook_url().expect("set");
     sim.set_webhook_url(&url);
     assert_eq!(world.next("messages").await[0]["text"]["body"], "early");
     sim.stop().await;
@@ -343,7 +343,7 @@ async fn graph_tells_about_a_number_and_refuses_unknown_paths() {
 async fn customers_write_first_and_answer_what_is_sent_to_them() {
     let mut world = world(Faults::default(), 0).await;
     let quick = CustomersConfig {
-        people: 1,
+        people: 2,
         openers: 1,
         opening_after_ms: MsRange::new(1, 1),
         answer_after_ms: MsRange::new(1, 1),
@@ -353,8 +353,9 @@ async fn customers_write_first_and_answer_what_is_sent_to_them() {
     assert_eq!(world.sim.run_customers(quick), Err(CustomersRunning));
     let opening = world.next("messages").await;
     assert_eq!(opening[0]["from"], json!(people[0].0));
+    // To the other one: who has just written rests for two seconds first.
     let url = format!("{}/100000000000001/messages", world.sim.graph_url());
-    let body = json!({ "messaging_product": "whatsapp", "to": people[0].0, "type": "text",
+    let body = json!({ "messaging_product": "whatsapp", "to": people[1].0, "type": "text",
         "text": { "body": "Could you give me the order number?" } });
     world
         .client
@@ -367,7 +368,7 @@ async fn customers_write_first_and_answer_what_is_sent_to_them() {
     loop {
         let messages = world.next("messages").await;
         if messages[0]["type"] == "text" {
-            assert_eq!(messages[0]["text"]["body"], "It's 48213.");
+            assert_eq!(messages[0]["text"]["body"], "It's 47990.");
             break;
         }
     }
