@@ -58,9 +58,9 @@ if [[ " $peers " == *" inboxd "* ]]; then
   fi
   export INBOXD_BIN INBOXD_SECRET=a-secret-for-this-bench-only-0123456789
   # `user/…` is the server's own: the load goes over general topics, which the token grants. No blanks in it: the
-  # harness splits at them.
+  # harness splits at them. The user name is not evaluated, but MQTT 3.1.1 has no password without one.
   acl='"acl":{"publish":["t/#"],"subscribe":["t/#"]}'
-  export ARGS_inboxd="--topic t/{i} --username x --jwt-secret $INBOXD_SECRET"
+  export ARGS_inboxd="--topic t/{i} --username x --pub-username x --jwt-secret $INBOXD_SECRET"
   ARGS_inboxd+=" --jwt-claims {\"sub\":\"{i}\",\"acc\":\"acme\",\"exp\":{exp},$acl}"
   ARGS_inboxd+=" --pub-jwt-claims {\"sub\":\"pub{i}\",\"acc\":\"acme\",\"exp\":{exp},$acl}"
 fi

@@ -22,6 +22,7 @@ usage: cargo xtask COMMAND
 
   ci            every ordinary layer: fmt, clippy, tidy, test, release, flow, web, e2e, deploy
   ci --full     the same, then crash rounds, bench and a real Prometheus; a skipped layer fails the run
+  layer NAME…   single layers by the names that `ci --full` shows, in the given order
   tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents
   deploy-check  what deploy/ holds: Prometheus rules and their tests, dashboards, the systemd unit
   web           the web inbox: npm ci (if its lock file changed), checks, build
@@ -39,6 +40,13 @@ fn main() -> ExitCode {
     let (layers, full): (Vec<Layer>, bool) = match words.as_slice() {
         ["ci"] => (layers::ordinary(), false),
         ["ci", "--full"] => (layers::full(), true),
+        ["layer", names @ ..] if !names.is_empty() => match layers::named(names) {
+            Ok(layers) => (layers, false),
+            Err(unknown) => {
+                eprintln!("xtask: there is no layer `{unknown}`");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
         ["tidy"] => (vec![layers::tidy::LAYER], false),
         ["deploy-check"] => (layers::deploy::LAYERS.to_vec(), false),
         ["web"] => (vec![layers::web::LAYER], false),

@@ -40,3 +40,35 @@ pub(crate) fn full() -> Vec<Layer> {
     layers.extend([crash::LAYER, prometheus::LAYER, bench::LAYER]);
     layers
 }
+
+/// The layers with these names, or the first name that none has.
+pub(crate) fn named<'n>(names: &[&'n str]) -> Result<Vec<Layer>, &'n str> {
+    let all = full();
+    names
+        .iter()
+        .map(|name| all.iter().find(|layer| layer.name == *name).copied().ok_or(*name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_found_by_name_and_a_wrong_name_is_told() {
+        let found: Vec<&str> = named(&["tidy", "fmt"])
+            .unwrap()
+            .iter()
+            .map(|layer| layer.name)
+            .collect();
+        assert_eq!(found, ["tidy", "fmt"]);
+        assert_eq!(named(&["fmt", "nonsense"]).err(), Some("nonsense"));
+    }
+
+    #[test]
+    fn the_page_is_built_before_the_binary_that_carries_it() {
+        let order: Vec<&str> = full().iter().map(|layer| layer.name).collect();
+        let place = |name| order.iter().position(|n| *n == name);
+        assert!(place("web") < place("release") && place("release") < place("flow"));
+    }
+}

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -21,6 +22,8 @@ pub(crate) const LAYER: Layer = Layer {
 
 /// Enough for a start, a scrape (1 s) and an evaluation (1 s) on a machine that is busy with other builds.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Of each log, on failure.
+const LOG_LINES: usize = 15;
 /// Between two looks at Prometheus.
 const POLL: Duration = Duration::from_millis(250);
 /// No answer of Prometheus here is longer than a few KiB; this ends a hang.
@@ -40,6 +43,9 @@ fn run(context: &Context) -> Outcome {
     let result = fs::create_dir_all(&folder)
         .map_err(|e| format!("cannot make {}: {e}", folder.display()))
         .and_then(|()| scrape(context, &binary, &folder));
+    if result.is_err() {
+        show_logs(&folder);
+    }
     let _ = fs::remove_dir_all(&folder);
     result.into()
 }
@@ -48,17 +54,31 @@ fn scrape(context: &Context, binary: &Path, folder: &Path) -> Result<(), String>
     let (_inboxd, admin) = start_inboxd(binary, folder)?;
     let (_prometheus, address) = start_prometheus(context, folder, admin)?;
     let (_, wanted) = dashboards::known_metrics(&context.root).ok_or("no document lists the metrics")?;
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    within_deadline(|| every_metric_is_there(address, &wanted))?;
+    within_deadline(|| rules_are_well(address))
+}
+
+/// Asks again until it holds; the last reason why not, if it never does.
+fn within_deadline(holds: impl Fn() -> Result<(), String>) -> Result<(), String> {
     let end = Instant::now() + DEADLINE;
     loop {
-        let missing = missing(address, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
-        match missing {
-            Ok(names) if names.is_empty() => break,
-            Ok(names) if Instant::now() > end => return Err(format!("never scraped: {}", names.join(", "))),
-            Err(why) if Instant::now() > end => return Err(why),
-            _ => std::thread::park_timeout(POLL),
+        match holds() {
+            Err(_) if Instant::now() < end => std::thread::park_timeout(POLL),
+            result => return result,
         }
     }
-    rules_are_well(address)
+}
+
+/// The folder goes away, so what the two processes said last is shown before.
+fn show_logs(folder: &Path) {
+    for name in ["inboxd.log", "prometheus.log"] {
+        let log = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+            println!("  {name}: {line}");
+        }
+    }
 }
 
 /// A process that ends with this value.
@@ -85,12 +105,24 @@ fn start_inboxd(binary: &Path, folder: &Path) -> Result<(Running, SocketAddr), S
         .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
     let output = child.stdout.take().ok_or("inboxd has no standard output")?;
     let running = Running(child);
-    let mut line = String::new();
-    BufReader::new(output)
-        .read_line(&mut line)
-        .map_err(|e| format!("inboxd said nothing: {e}"))?;
+    let line = first_line(output)?;
     let admin = admin_address(&line).ok_or(format!("no admin address in {line:?}"))?;
     Ok((running, admin))
+}
+
+/// The rest is read too and thrown away: a program whose standard output is closed may not survive its next line.
+fn first_line(output: impl Read + Send + 'static) -> Result<String, String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let _ = sender.send(lines.next());
+        lines.for_each(drop);
+    });
+    match receiver.recv_timeout(DEADLINE) {
+        Ok(Some(line)) => Ok(line),
+        Ok(None) => Err("inboxd ended before it was ready".into()),
+        Err(_) => Err(format!("inboxd was not ready within {} s", DEADLINE.as_secs())),
+    }
 }
 
 /// From `inboxd ready mqtt=… http=… admin=127.0.0.1:9464`.
@@ -140,8 +172,8 @@ fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-/// Which of `wanted` Prometheus has no series of.
-fn missing(address: SocketAddr, wanted: &[&str]) -> Result<Vec<String>, String> {
+/// Prometheus has a series of each of `wanted`.
+fn every_metric_is_there(address: SocketAddr, wanted: &[&str]) -> Result<(), String> {
     let answer = get(address, "/api/v1/label/__name__/values")?;
     let stored: Vec<&str> = answer["data"]
         .as_array()
@@ -149,15 +181,17 @@ fn missing(address: SocketAddr, wanted: &[&str]) -> Result<Vec<String>, String> 
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let has = |name: &str| stored.contains(&name) || stored.contains(&format!("{name}_bucket").as_str());
-    Ok(wanted
-        .iter()
-        .filter(|name| !has(name))
-        .map(|name| (*name).to_owned())
-        .collect())
+    let is_stored =
+        |name: &str| stored.contains(&name) || stored.contains(&format!("{name}_bucket").as_str());
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !is_stored(name)).collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("never scraped: {}", missing.join(", ")))
+    }
 }
 
-/// Every rule was evaluated without an error, and none that must never fire does.
+/// Every rule was evaluated, without an error.
 fn rules_are_well(address: SocketAddr) -> Result<(), String> {
     let answer = get(address, "/api/v1/rules")?;
     let groups = answer["data"]["groups"].as_array().into_iter().flatten();
@@ -167,8 +201,11 @@ fn rules_are_well(address: SocketAddr) -> Result<(), String> {
     if rules.is_empty() {
         return Err("prometheus has loaded no rules".into());
     }
-    match rules.iter().find(|rule| rule["health"] == "err") {
-        Some(rule) => Err(format!("rule {}: {}", rule["name"], rule["lastError"])),
+    match rules.iter().find(|rule| rule["health"] != "ok") {
+        Some(rule) => Err(format!(
+            "rule {} is {}: {}",
+            rule["name"], rule["health"], rule["lastError"]
+        )),
         None => Ok(()),
     }
 }

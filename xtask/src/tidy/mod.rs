@@ -64,7 +64,10 @@ pub(crate) fn check(root: &Path) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::testing::Tree;
 
     #[test]
     fn this_repository_needs_no_excuses_in_its_own_chores() {
@@ -76,6 +79,37 @@ mod tests {
             .filter(|f| f.file.starts_with("xtask/"))
             .collect();
         assert_eq!(ours, []);
+    }
+
+    #[test]
+    fn every_rule_is_asked() {
+        let swollen = "fn a() {}\n".repeat(801);
+        let tree = Tree::new()
+            .with(
+                "schemas/Cargo.toml",
+                "[package]\nname = \"schemas\"\n[dependencies]\nstore = {}\n",
+            )
+            .with(
+                "schemas/src/lib.rs",
+                &format!("fn a() {{ Instant::now(); env::var(x).unwrap(); }}\n{swollen}"),
+            )
+            .with(
+                "tests/src/lib.rs",
+                "//! Tests.\n#[ignore]\nfn a() { thread::sleep(x) }\n",
+            );
+        let rules: BTreeSet<&str> = check(tree.root()).iter().map(|finding| finding.rule).collect();
+        let all = [
+            "arrows",
+            "documents",
+            "environment",
+            "header",
+            "no-ignore",
+            "no-sleep",
+            "no-unwrap",
+            "pure-core",
+            "size",
+        ];
+        assert_eq!(rules, BTreeSet::from(all));
     }
 
     #[test]
