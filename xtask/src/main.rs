@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         ["deploy-check"] => (layers::deploy::LAYERS.to_vec(), false),
         ["web"] => (vec![layers::web::LAYER], false),
         ["e2e"] => (
-            vec![layers::release::LAYER, layers::web::LAYER, layers::e2e::LAYER],
+            vec![layers::web::LAYER, layers::release::LAYER, layers::e2e::LAYER],
             false,
         ),
         ["--help" | "-h" | "help"] => {
