@@ -1,1 +1,3 @@
-//! (being built)
+//! WhatsApp Cloud API, both ways.
+
+pub mod translate;
