@@ -8,18 +8,24 @@ use serde_json::json;
 use super::{BATCH_MAX, BusinessNumber, Content, InboundMessage, Person, StatusUpdate, Update};
 use crate::whatsapp::faults::DeliveryStatus;
 
-/// 2025-02-12 00:23:44 UTC, the second the fixtures start at.
+/// 2025-02-12 00:43:44 UTC, the second the fixtures start at.
 pub const BASE_TIMESTAMP_S: u64 = 1_739_321_024;
 
 /// Every type of inbound message Meta documents, with a name for the test's output. Where a type comes in several
 /// forms, each is here; `wamid.TARGET` stands for a message that came before.
 pub fn every_inbound_type() -> Vec<(&'static str, Content)> {
-    let target = "wamid.TARGET";
+    [words_and_files(), taps_and_forms(), reactions_and_events()].concat()
+}
+
+/// What `reaction`, `edit`, `revoke` and quotes point at.
+const TARGET: &str = "wamid.TARGET";
+
+fn words_and_files() -> Vec<(&'static str, Content)> {
     vec![
         ("text", Content::text("hello, is the café open? ☕")),
         (
             "text_quoting",
-            Content::text("yes, this one").quoting("15550000001", target),
+            Content::text("yes, this one").quoting("15550000001", TARGET),
         ),
         (
             "text_forwarded",
@@ -48,9 +54,11 @@ pub fn every_inbound_type() -> Vec<(&'static str, Content)> {
                 json!([{ "origin": "contact_request", "phones": [{ "phone": "+15550000002", "wa_id": "15550000002" }] }]),
             ),
         ),
-        ("reaction", Content::reaction(target, Some("👍"))),
-        ("reaction_removed", Content::reaction(target, None)),
-        ("reaction_removed_empty", Content::reaction(target, Some(""))),
+    ]
+}
+
+fn taps_and_forms() -> Vec<(&'static str, Content)> {
+    vec![
         ("button", Content::button("STOP", "Stop")),
         ("button_reply", Content::button_reply("yes", "Yes")),
         ("list_reply", Content::list_reply("row1", "Row")),
@@ -65,6 +73,14 @@ pub fn every_inbound_type() -> Vec<(&'static str, Content)> {
         ("call_permission_reply", Content::call_permission_reply(true)),
         ("interactive_without_object", Content::bare("interactive")),
         ("order", Content::order("C1", "SKU", 2)),
+    ]
+}
+
+fn reactions_and_events() -> Vec<(&'static str, Content)> {
+    vec![
+        ("reaction", Content::reaction(TARGET, Some("👍"))),
+        ("reaction_removed", Content::reaction(TARGET, None)),
+        ("reaction_removed_empty", Content::reaction(TARGET, Some(""))),
         (
             "system_changed_number",
             Content::system_changed_number("15550000002", "15550000003"),
@@ -84,8 +100,8 @@ pub fn every_inbound_type() -> Vec<(&'static str, Content)> {
             "media_not_fetched",
             Content::bare("unsupported").with("errors", json!([super::graph_error::webhook_error(131_052)])),
         ),
-        ("edit", Content::edit(target, "hello again")),
-        ("revoke", Content::revoke(target)),
+        ("edit", Content::edit(TARGET, "hello again")),
+        ("revoke", Content::revoke(TARGET)),
         ("request_welcome", Content::bare("request_welcome")),
         ("unknown", Content::bare("unknown")),
         (
