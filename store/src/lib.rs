@@ -24,7 +24,7 @@
 
 pub mod engine;
 mod error;
-pub mod history;
+mod history;
 mod keys;
 mod ops;
 mod plan;

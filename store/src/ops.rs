@@ -396,3 +396,23 @@ pub struct WebhookDone {
     /// Belong to a number that no account has.
     pub unknown_number: u32,
 }
+
+/// Bytes of an op beside its payload, roughly: for counting the writer's queue.
+const OP_BYTES: usize = 256;
+
+impl Op {
+    /// Bytes this op takes in the writer's queue, roughly: what to ask a permit for.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        OP_BYTES
+            + match self {
+                Self::Publish(publish) => publish.message.payload.len() + publish.message.topic.len(),
+                Self::Webhook(webhook) => webhook.body.len() + webhook.updates.len() * OP_BYTES,
+                Self::Journal(journal) => journal.body.len(),
+                Self::JournalApply(apply) => apply.updates.len() * OP_BYTES,
+                Self::Command(op) => crate::plan::command::cost(&op.command),
+                Self::Subscribe(subscribe) => subscribe.filters.iter().map(|f| f.filter.len() + OP_BYTES).sum(),
+                _ => 0,
+            }
+    }
+}

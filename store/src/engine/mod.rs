@@ -1,0 +1,93 @@
+//! Where rows stand: an engine keeps sorted bytes and commits batches atomically. Nothing of what rows mean is here.
+//!
+//! [`memory`] is the model: the contract in its plainest form, for tests and simulation. [`embedded`] is fjall, the
+//! default. Each gives an `Arc<dyn Store>` made of the same commit plan, writer and readers.
+
+pub mod embedded;
+pub mod memory;
+
+use std::collections::BTreeMap;
+
+use crate::error::{CommitError, ReadError};
+use crate::rows::Key;
+
+/// A batch of changes: the last change of a key wins; `None` removes. Sorted, so that engines insert in key order.
+pub(crate) type Batch = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Lowest key first.
+    Ascending,
+    /// Highest key first.
+    Descending,
+}
+
+/// Half-open range of keys: `from` included, `to` not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) from: Key,
+    pub(crate) to: Key,
+}
+
+impl KeyRange {
+    /// All keys that start with `prefix`.
+    pub(crate) fn prefix(prefix: Key) -> Self {
+        let to = after_prefix(prefix.clone());
+        Self { from: prefix, to }
+    }
+
+    /// Keys that start with `prefix` and are above `after`.
+    pub(crate) fn after(prefix: Key, mut after: Key) -> Self {
+        after.push(0);
+        Self { from: after, to: after_prefix(prefix) }
+    }
+
+    /// Keys that start with `prefix` and are below `before`.
+    pub(crate) fn before(prefix: Key, before: Key) -> Self {
+        Self { from: prefix, to: before }
+    }
+}
+
+/// The first key above all that start with `prefix`. Table bytes are far below 0xFF, so there is one.
+fn after_prefix(mut prefix: Key) -> Key {
+    while let Some(last) = prefix.pop() {
+        if last < u8::MAX {
+            prefix.push(last + 1);
+            return prefix;
+        }
+    }
+    vec![u8::MAX]
+}
+
+/// Sorted bytes with atomic, durable batches.
+pub(crate) trait Rows: Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// Calls `each` for the rows of a range until it returns false.
+    fn scan(
+        &self,
+        range: &KeyRange,
+        order: Order,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError>;
+
+    /// Makes a batch visible and, with `sync`, durable before it returns. Called by one thread only.
+    fn commit(&self, batch: Batch, sync: bool) -> Result<(), CommitError>;
+
+    /// Makes durable whatever was committed without sync.
+    fn sync(&self) -> Result<(), CommitError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_range_ends_where_the_prefix_does() {
+        let range = KeyRange::prefix(vec![3, 255]);
+        assert_eq!(range.to, vec![4]);
+        assert_eq!(KeyRange::after(vec![3], vec![3, 7]).from, vec![3, 7, 0]);
+    }
+}

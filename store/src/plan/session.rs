@@ -1,0 +1,272 @@
+//! MQTT sessions: opened, taken over, closed, subscribed; their cursors (P3).
+
+use schemas::topic::{UserTopic, UserTopicKind, is_reserved};
+use schemas::{QoS, Seq, Subscription};
+
+use super::{Plan, View};
+use crate::engine::{KeyRange, Order};
+use crate::error::ReadError;
+use crate::keys::{InboxKey, SessionKey};
+use crate::ops::{
+    InboxCursor, InboxStart, Outcome, Progress, SessionClose, SessionOpen, SessionState, Subscribe, Subscribed,
+    Unsubscribe,
+};
+use crate::rows::{CursorRow, SessionRow, Table, decode, keys};
+
+/// Expiry of a session that never ends by itself.
+const NEVER: u32 = u32::MAX;
+
+impl Plan {
+    pub(super) fn session_open(&mut self, view: &mut View<'_>, open: &SessionOpen) -> Result<Outcome, ReadError> {
+        self.user_seen(view, &open.account, &open.user, open.agent)?;
+        let session = SessionKey::of(&open.account, &open.user, &open.client);
+        let stored: Option<SessionRow> = view.get(&keys::session(Table::Session, session))?;
+        let connection = stored.as_ref().map_or(1, |row| row.connection + 1);
+        let alive = stored.filter(|row| !open.clean && !self.has_expired(row));
+        let present = alive.is_some();
+        if !present {
+            self.end_session(view, session)?;
+        }
+        let cursor = self.cursor(view, session)?;
+        self.discard_leftovers(view, session, cursor)?;
+        let head = self.queue_head(view, session)?;
+        let inbox_head = self.inbox_head(view, InboxKey::of(&open.account, &open.user))?.seq;
+        let sent = match &alive {
+            // Taken over while connected: nobody knows how far it had sent, so all there is counts as sent.
+            Some(row) if row.connected => Progress { inbox: inbox_head, queue: head },
+            Some(row) => Progress { inbox: Seq(row.sent_inbox), queue: row.sent_queue },
+            None => Progress::default(),
+        };
+        let inbox_qos = alive.as_ref().and_then(|row| row.inbox_qos);
+        let row = SessionRow {
+            account: open.account.clone(),
+            user: open.user.clone(),
+            client: open.client.clone(),
+            expiry_s: open.expiry_s,
+            connected: true,
+            connection,
+            closed_at: 0,
+            sent_inbox: sent.inbox.0,
+            sent_queue: sent.queue,
+            inbox_qos,
+        };
+        view.put(keys::session(Table::Session, session), &row);
+        let state = SessionState {
+            session,
+            connection,
+            present,
+            subscriptions: self.subscriptions_of(view, session)?,
+            inbox: match inbox_qos {
+                Some(bits) => Some(self.inbox_cursor(view, &row, bits, cursor)?),
+                None => None,
+            },
+            queue_acked: cursor.queue,
+            sent,
+        };
+        Ok(Outcome::Session(Box::new(state)))
+    }
+
+    fn inbox_cursor(
+        &mut self,
+        view: &View<'_>,
+        row: &SessionRow,
+        qos: u8,
+        cursor: CursorRow,
+    ) -> Result<InboxCursor, ReadError> {
+        let head = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?;
+        let acked = Seq(cursor.inbox.min(head.seq.0));
+        let gap = (acked.next() < head.oldest).then(|| (acked.next(), Seq(head.oldest.0 - 1)));
+        Ok(InboxCursor { qos: QoS::from_bits(qos).unwrap_or_default(), acked, gap })
+    }
+
+    fn has_expired(&self, row: &SessionRow) -> bool {
+        let outlived = row.closed_at.saturating_add(u64::from(row.expiry_s) * 1000);
+        !row.connected && row.expiry_s != NEVER && outlived <= self.now.0
+    }
+
+    /// Removals ask for no sync, so a crash may bring acknowledged rows back: they go when the session is next opened.
+    fn discard_leftovers(&mut self, view: &View<'_>, session: SessionKey, cursor: CursorRow) -> Result<(), ReadError> {
+        let first = view.first(keys::session(Table::Queue, session))?.and_then(|(key, _)| keys::number_of(&key));
+        self.discard(session, first.unwrap_or(u64::MAX), cursor.queue);
+        Ok(())
+    }
+
+    fn cursor(&self, view: &View<'_>, session: SessionKey) -> Result<CursorRow, ReadError> {
+        Ok(view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default())
+    }
+
+    fn subscriptions_of(&self, view: &View<'_>, session: SessionKey) -> Result<Vec<Subscription>, ReadError> {
+        let range = KeyRange::prefix(keys::subscription(session, ""));
+        view.scan(&range, Order::Ascending, usize::MAX)?.iter().map(|(key, value)| decode(key, value)).collect()
+    }
+
+    /// Subscriptions, cursor and queue of a session go; its row is the caller's.
+    fn end_session(&mut self, view: &mut View<'_>, session: SessionKey) -> Result<(), ReadError> {
+        let row: Option<SessionRow> = view.get(&keys::session(Table::Session, session))?;
+        for subscription in self.subscriptions_of(view, session)? {
+            view.remove(keys::subscription(session, &subscription.filter));
+            if let Some(row) = &row {
+                self.subscriptions.remove(&row.account, session, &subscription.filter);
+            }
+        }
+        // The queue's numbers go on: what is left of it lies below the cursor, where nobody looks.
+        let acked = self.cursor(view, session)?.queue;
+        let head = self.queue_head(view, session)?;
+        self.discard(session, acked + 1, head);
+        if head > 0 || acked > 0 {
+            view.put(keys::session(Table::Cursor, session), &CursorRow { inbox: 0, queue: head });
+        }
+        Ok(())
+    }
+
+    pub(super) fn session_close(&mut self, view: &mut View<'_>, close: &SessionClose) -> Result<Outcome, ReadError> {
+        let key = keys::session(Table::Session, close.session);
+        let Some(mut row) = view.get::<SessionRow>(&key)?.filter(|row| row.connection == close.connection) else {
+            return Ok(Outcome::Done);
+        };
+        row.expiry_s = close.expiry_s.unwrap_or(row.expiry_s);
+        if row.expiry_s == 0 {
+            self.end_session(view, close.session)?;
+            view.remove(key);
+            return Ok(Outcome::Done);
+        }
+        row.connected = false;
+        row.closed_at = self.now.0;
+        row.sent_inbox = row.sent_inbox.max(close.sent.inbox.0);
+        row.sent_queue = row.sent_queue.max(close.sent.queue);
+        view.put(key, &row);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn subscribe(&mut self, view: &mut View<'_>, op: &Subscribe) -> Result<Outcome, ReadError> {
+        let key = keys::session(Table::Session, op.session);
+        let Some(mut row) = view.get::<SessionRow>(&key)? else {
+            return Ok(Outcome::Subscribed(vec![Subscribed { existed: false, inbox: None }; op.filters.len()]));
+        };
+        let own = UserTopic { user: row.user.clone(), kind: UserTopicKind::Inbox }.to_string();
+        let mut results = Vec::with_capacity(op.filters.len());
+        for subscription in &op.filters {
+            let sub_key = keys::subscription(op.session, &subscription.filter);
+            let existed = view.has(&sub_key)?;
+            view.put(sub_key, subscription);
+            let inbox = if *subscription.filter == *own {
+                Some(self.subscribe_inbox(view, &mut row, op, subscription.qos, existed)?)
+            } else {
+                if !is_reserved(&subscription.filter) {
+                    self.subscriptions.insert(&row.account, op.session, subscription.clone());
+                }
+                None
+            };
+            results.push(Subscribed { existed, inbox });
+        }
+        Ok(Outcome::Subscribed(results))
+    }
+
+    fn subscribe_inbox(
+        &mut self,
+        view: &mut View<'_>,
+        row: &mut SessionRow,
+        op: &Subscribe,
+        qos: QoS,
+        existed: bool,
+    ) -> Result<InboxCursor, ReadError> {
+        let mut cursor = self.cursor(view, op.session)?;
+        let head = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?;
+        let mut gap = None;
+        match op.inbox_after {
+            // Subscribing again keeps the cursor, unless the client says where to go on.
+            None if existed => {}
+            None => cursor.inbox = head.seq.0,
+            Some(start) => (cursor.inbox, gap) = self.start_at(start, head.seq, head.oldest),
+        }
+        row.inbox_qos = Some(qos as u8);
+        view.put(keys::session(Table::Session, op.session), row);
+        view.put(keys::session(Table::Cursor, op.session), &cursor);
+        Ok(InboxCursor { qos, acked: Seq(cursor.inbox), gap })
+    }
+
+    /// Where a client that says what it has goes on, and what it has to be told is missing.
+    fn start_at(&self, start: InboxStart, head: Seq, oldest: Seq) -> (u64, Option<(Seq, Seq)>) {
+        let kept_from = Seq(oldest.0.saturating_sub(1));
+        if start.epoch.is_some_and(|epoch| epoch != self.epoch) {
+            return (kept_from.0, Some((Seq(1.min(kept_from.0)), kept_from)));
+        }
+        if start.after < kept_from {
+            return (kept_from.0, Some((start.after.next(), kept_from)));
+        }
+        (start.after.min(head).0, None)
+    }
+
+    pub(super) fn unsubscribe(&mut self, view: &mut View<'_>, op: &Unsubscribe) -> Result<Outcome, ReadError> {
+        let key = keys::session(Table::Session, op.session);
+        let Some(mut row) = view.get::<SessionRow>(&key)? else {
+            return Ok(Outcome::Unsubscribed(vec![false; op.filters.len()]));
+        };
+        let own = UserTopic { user: row.user.clone(), kind: UserTopicKind::Inbox }.to_string();
+        let mut results = Vec::with_capacity(op.filters.len());
+        for filter in &op.filters {
+            let sub_key = keys::subscription(op.session, filter);
+            let existed = view.has(&sub_key)?;
+            if existed {
+                view.remove(sub_key);
+                self.subscriptions.remove(&row.account, op.session, filter);
+            }
+            if existed && *filter == own {
+                row.inbox_qos = None;
+                view.put(key.clone(), &row);
+            }
+            results.push(existed);
+        }
+        Ok(Outcome::Unsubscribed(results))
+    }
+
+    /// I8. Cursors that sessions moved since the last group ride along.
+    pub(crate) fn advance(&mut self, view: &mut View<'_>, session: SessionKey, acked: Progress) -> Result<(), ReadError> {
+        let before = self.cursor(view, session)?;
+        let after = CursorRow { inbox: before.inbox.max(acked.inbox.0), queue: before.queue.max(acked.queue) };
+        if after != before && view.has(&keys::session(Table::Session, session))? {
+            view.put_lazily(keys::session(Table::Cursor, session), &after);
+            self.discard(session, before.queue + 1, after.queue);
+        }
+        Ok(())
+    }
+
+    /// After a crash no connection is left: sessions that had one are closed now, with everything counted as sent, and
+    /// those that were to end with their connection end.
+    pub(super) fn recover_sessions(&mut self, view: &mut View<'_>) -> Result<(), ReadError> {
+        for (key, value) in view.scan(&KeyRange::prefix(keys::all(Table::Session)), Order::Ascending, usize::MAX)? {
+            let mut row: SessionRow = decode(&key, &value)?;
+            if !row.connected {
+                continue;
+            }
+            let session = SessionKey(keys::owner_of(&key).unwrap_or_default());
+            if row.expiry_s == 0 {
+                self.end_session(view, session)?;
+                view.remove(key);
+                continue;
+            }
+            row.connected = false;
+            row.closed_at = self.now.0;
+            row.sent_inbox = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?.seq.0;
+            row.sent_queue = self.queue_head(view, session)?;
+            view.put(key, &row);
+        }
+        self.load_subscriptions(view)
+    }
+
+    /// Fills the trie from rows.
+    pub(super) fn load_subscriptions(&mut self, view: &View<'_>) -> Result<(), ReadError> {
+        self.subscriptions = super::topics::Subscriptions::default();
+        for (key, value) in view.scan(&KeyRange::prefix(keys::all(Table::Subscription)), Order::Ascending, usize::MAX)? {
+            let session = SessionKey(keys::owner_of(&key).unwrap_or_default());
+            let subscription: Subscription = decode(&key, &value)?;
+            if is_reserved(&subscription.filter) {
+                continue;
+            }
+            if let Some(row) = view.get::<SessionRow>(&keys::session(Table::Session, session))? {
+                self.subscriptions.insert(&row.account, session, subscription);
+            }
+        }
+        Ok(())
+    }
+}

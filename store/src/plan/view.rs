@@ -1,0 +1,137 @@
+//! What the plan sees: rows as they will be after the group so far, and a batch that takes its changes.
+//!
+//! When an op cannot be planned, the writer throws the whole view away and plans the group again without it, so a
+//! group never holds a part of an op.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::engine::{Batch, KeyRange, Order, Rows};
+use crate::error::ReadError;
+use crate::rows::{Key, decode, encode};
+
+/// Rows plus the changes of the group that is being planned.
+pub(crate) struct View<'a> {
+    rows: &'a dyn Rows,
+    batch: Batch,
+    durable: bool,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(rows: &'a dyn Rows) -> Self {
+        Self { rows, batch: Batch::new(), durable: false }
+    }
+
+    /// The changes of the group, and whether they need a sync before anybody is told.
+    pub(crate) fn finish(self) -> (Batch, bool) {
+        (self.batch, self.durable)
+    }
+
+    pub(crate) fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        match self.batch.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.rows.get(key),
+        }
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
+        self.get_bytes(key)?.map(|value| decode(key, &value)).transpose()
+    }
+
+    pub(crate) fn has(&self, key: &[u8]) -> Result<bool, ReadError> {
+        Ok(self.get_bytes(key)?.is_some())
+    }
+
+    pub(crate) fn put_bytes(&mut self, key: Key, value: Vec<u8>) {
+        self.durable = true;
+        self.change(key, Some(value));
+    }
+
+    pub(crate) fn put<T: Serialize>(&mut self, key: Key, row: &T) {
+        self.put_bytes(key, encode(row));
+    }
+
+    /// A row that may be lost with the last moments before a crash: it asks for no sync.
+    pub(crate) fn put_lazily<T: Serialize>(&mut self, key: Key, row: &T) {
+        self.change(key, Some(encode(row)));
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) {
+        self.durable = true;
+        self.change(key, None);
+    }
+
+    /// Removes what nobody can see any more; asks for no sync.
+    pub(crate) fn remove_lazily(&mut self, key: Key) {
+        self.change(key, None);
+    }
+
+    fn change(&mut self, key: Key, value: Option<Vec<u8>>) {
+        self.batch.insert(key, value);
+    }
+
+    /// The rows of a range in order, the group's changes included, at most `limit`.
+    pub(crate) fn scan(&self, range: &KeyRange, order: Order, limit: usize) -> Result<Vec<(Key, Vec<u8>)>, ReadError> {
+        let changed = || self.batch.range(range.from.clone()..range.to.clone());
+        if range.from >= range.to {
+            return Ok(Vec::new());
+        }
+        // Every change may hide one row of the engine, so that many more are read.
+        let reach = limit.saturating_add(changed().count());
+        let mut merged = Batch::new();
+        self.rows.scan(range, order, &mut |key, value| {
+            merged.insert(key.to_vec(), Some(value.to_vec()));
+            Ok(merged.len() < reach)
+        })?;
+        for (key, change) in changed() {
+            merged.insert(key.clone(), change.clone());
+        }
+        let present = merged.into_iter().filter_map(|(key, change)| change.map(|value| (key, value)));
+        Ok(match order {
+            Order::Ascending => present.take(limit).collect(),
+            Order::Descending => {
+                let mut all: Vec<_> = present.collect();
+                all.reverse();
+                all.truncate(limit);
+                all
+            }
+        })
+    }
+
+    /// The row with the highest key that starts with `prefix`.
+    pub(crate) fn last(&self, prefix: Key) -> Result<Option<(Key, Vec<u8>)>, ReadError> {
+        Ok(self.scan(&KeyRange::prefix(prefix), Order::Descending, 1)?.pop())
+    }
+
+    /// The row with the lowest key that starts with `prefix`.
+    pub(crate) fn first(&self, prefix: Key) -> Result<Option<(Key, Vec<u8>)>, ReadError> {
+        Ok(self.scan(&KeyRange::prefix(prefix), Order::Ascending, 1)?.pop())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::memory::Memory;
+
+    fn rows(keys: &[u8]) -> Memory {
+        let memory = Memory::default();
+        memory.commit(keys.iter().map(|k| (vec![1, *k], Some(vec![*k]))).collect(), true).unwrap();
+        memory
+    }
+
+    #[test]
+    fn a_scan_sees_the_groups_changes_whichever_way_it_goes() {
+        let memory = rows(&[1, 2, 3]);
+        let mut view = View::new(&memory);
+        view.remove(vec![1, 1]);
+        view.put_bytes(vec![1, 4], vec![4]);
+        let range = KeyRange::prefix(vec![1]);
+        let keys = |order, limit| -> Vec<u8> {
+            view.scan(&range, order, limit).unwrap().into_iter().map(|(k, _)| k[1]).collect()
+        };
+        assert_eq!(keys(Order::Ascending, 9), [2, 3, 4]);
+        assert_eq!(keys(Order::Ascending, 1), [2]);
+        assert_eq!(keys(Order::Descending, 2), [4, 3]);
+    }
+}

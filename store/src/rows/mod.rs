@@ -1,0 +1,283 @@
+//! What stands on disk: one file per kind of row, its layout in the doc of its type.
+//!
+//! A key is the table's byte, then fixed-size big-endian parts, so that keys sort as their rows are read. A value
+//! is a version byte and a MessagePack array (rmp-serde); a field is only ever added at the end, with a new version
+//! where an old reader would misread it. Not here: which engine keeps the bytes (`engine`).
+
+mod contact;
+mod conversation;
+mod inbox;
+mod journal;
+mod message;
+mod queue;
+mod send;
+mod session;
+mod user;
+
+use schemas::{ContactId, ConversationId, MessageId, Pos, Seq};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::ReadError;
+use crate::keys::{InboxKey, JournalId, SessionKey};
+
+pub(crate) use contact::{ContactRow, IdentityKind, identity_hash};
+pub(crate) use conversation::{ConversationRow, MemberRow};
+pub(crate) use inbox::{InboxBody, InboxRow, error_json};
+pub(crate) use journal::{JournalRow, ProgressRow};
+pub(crate) use message::{LogRow, StateRow};
+pub(crate) use queue::QueueRow;
+pub(crate) use send::{DedupeRow, OpenRow, ParkedRow, command_hash, wamid_hash};
+pub(crate) use session::{CursorRow, SessionRow};
+pub(crate) use user::UserRow;
+
+/// Version of the whole format: in the store's `meta` row, checked at open.
+pub(crate) const FORMAT: u32 = 1;
+/// Version byte of every value.
+const VALUE_VERSION: u8 = 1;
+
+/// A table. The numbers are on disk: they must be kept stable, and a number is never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Table {
+    /// Store-wide facts. `name`
+    Meta = 1,
+    /// Messages, once. `conversation16 pos8` → [`LogRow`]
+    Log = 2,
+    /// What of a message changed since. `conversation16 pos8` → [`StateRow`]
+    State = 3,
+    /// Inboxes. `inbox16 seq8` → [`InboxRow`]
+    Inbox = 4,
+    /// Conversations. `conversation16` → [`ConversationRow`]
+    Conversation = 5,
+    /// Lists of conversations, newest last. `list16 at8 conversation16` → empty
+    Activity = 6,
+    /// Read positions. `inbox16 conversation16` → [`MemberRow`]
+    Member = 7,
+    /// Contacts. `contact16` → [`ContactRow`]
+    Contact = 8,
+    /// Their phone numbers and WhatsApp ids. `hash16` → contact16
+    Identity = 9,
+    /// Messages by wamid. `hash16` → `conversation16 pos8`
+    Wamid = 10,
+    /// Commands carried out. `hash16` → [`DedupeRow`]
+    Dedupe = 11,
+    /// Sends that have not ended. `conversation16 pos8` → [`OpenRow`]
+    Open = 12,
+    /// Raw webhooks. `journal16` → [`JournalRow`]
+    Journal = 13,
+    /// Webhooks not worked off. `journal16` → [`ProgressRow`]
+    Progress = 14,
+    /// Sessions. `session16` → [`SessionRow`]
+    Session = 15,
+    /// Their cursors. `session16` → [`CursorRow`]
+    Cursor = 16,
+    /// Their subscriptions. `session16 filter` → [`schemas::Subscription`]
+    Subscription = 17,
+    /// Their queues. `session16 n8` → [`QueueRow`]
+    Queue = 18,
+    /// Users. `inbox16` → [`UserRow`]
+    User = 19,
+    /// Statuses whose message is not known yet. `hash16 rank1` → [`ParkedRow`]
+    Parked = 20,
+}
+
+impl Table {
+    /// All tables.
+    pub(crate) const ALL: [Self; 20] = [
+        Self::Meta,
+        Self::Log,
+        Self::State,
+        Self::Inbox,
+        Self::Conversation,
+        Self::Activity,
+        Self::Member,
+        Self::Contact,
+        Self::Identity,
+        Self::Wamid,
+        Self::Dedupe,
+        Self::Open,
+        Self::Journal,
+        Self::Progress,
+        Self::Session,
+        Self::Cursor,
+        Self::Subscription,
+        Self::Queue,
+        Self::User,
+        Self::Parked,
+    ];
+
+    /// For error messages.
+    pub(crate) fn name(byte: u8) -> &'static str {
+        const NAMES: [&str; 20] = [
+            "meta", "log", "state", "inbox", "conversation", "activity", "member", "contact", "identity", "wamid",
+            "dedupe", "open", "journal", "progress", "session", "cursor", "subscription", "queue", "user", "parked",
+        ];
+        NAMES.get(usize::from(byte).wrapping_sub(1)).copied().unwrap_or("unknown")
+    }
+}
+
+/// A key: the table's byte and its parts.
+pub(crate) type Key = Vec<u8>;
+
+fn key(table: Table, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|p| p.len()).sum::<usize>());
+    key.push(table as u8);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// Keys of all tables, in one place.
+pub(crate) mod keys {
+    use super::{ContactId, ConversationId, InboxKey, JournalId, Key, MessageId, Pos, Seq, SessionKey, Table, key};
+
+    pub(crate) fn meta(name: &str) -> Key {
+        key(Table::Meta, &[name.as_bytes()])
+    }
+    fn message(table: Table, id: MessageId) -> Key {
+        key(table, &[&id.conversation.0.to_be_bytes(), &id.pos.0.to_be_bytes()])
+    }
+    pub(crate) fn log(id: MessageId) -> Key {
+        message(Table::Log, id)
+    }
+    pub(crate) fn log_of(id: ConversationId) -> Key {
+        key(Table::Log, &[&id.0.to_be_bytes()])
+    }
+    pub(crate) fn state(id: MessageId) -> Key {
+        message(Table::State, id)
+    }
+    pub(crate) fn open(id: MessageId) -> Key {
+        message(Table::Open, id)
+    }
+    pub(crate) fn inbox(inbox: InboxKey, seq: Seq) -> Key {
+        key(Table::Inbox, &[&inbox.0.to_be_bytes(), &seq.0.to_be_bytes()])
+    }
+    pub(crate) fn inbox_of(inbox: InboxKey) -> Key {
+        key(Table::Inbox, &[&inbox.0.to_be_bytes()])
+    }
+    pub(crate) fn conversation(id: ConversationId) -> Key {
+        key(Table::Conversation, &[&id.0.to_be_bytes()])
+    }
+    pub(crate) fn activity(list: u128, at: u64, id: ConversationId) -> Key {
+        key(Table::Activity, &[&list.to_be_bytes(), &at.to_be_bytes(), &id.0.to_be_bytes()])
+    }
+    pub(crate) fn activity_of(list: u128) -> Key {
+        key(Table::Activity, &[&list.to_be_bytes()])
+    }
+    pub(crate) fn member(inbox: InboxKey, id: ConversationId) -> Key {
+        key(Table::Member, &[&inbox.0.to_be_bytes(), &id.0.to_be_bytes()])
+    }
+    pub(crate) fn contact(id: ContactId) -> Key {
+        key(Table::Contact, &[&id.0.to_be_bytes()])
+    }
+    pub(crate) fn hashed(table: Table, hash: u128) -> Key {
+        key(table, &[&hash.to_be_bytes()])
+    }
+    pub(crate) fn parked(hash: u128, rank: u8) -> Key {
+        key(Table::Parked, &[&hash.to_be_bytes(), &[rank]])
+    }
+    pub(crate) fn journal(table: Table, id: JournalId) -> Key {
+        key(table, &[&id.0.to_be_bytes()])
+    }
+    pub(crate) fn session(table: Table, session: SessionKey) -> Key {
+        key(table, &[&session.0.to_be_bytes()])
+    }
+    pub(crate) fn subscription(session: SessionKey, filter: &str) -> Key {
+        key(Table::Subscription, &[&session.0.to_be_bytes(), filter.as_bytes()])
+    }
+    pub(crate) fn queue(session: SessionKey, n: u64) -> Key {
+        key(Table::Queue, &[&session.0.to_be_bytes(), &n.to_be_bytes()])
+    }
+    pub(crate) fn user(inbox: InboxKey) -> Key {
+        key(Table::User, &[&inbox.0.to_be_bytes()])
+    }
+    pub(crate) fn all(table: Table) -> Key {
+        key(table, &[])
+    }
+
+    /// The message a key of `log`, `state` or `open` belongs to.
+    pub(crate) fn message_of(key: &[u8]) -> Option<MessageId> {
+        let conversation = u128::from_be_bytes(key.get(1..17)?.try_into().ok()?);
+        let pos = u64::from_be_bytes(key.get(17..25)?.try_into().ok()?);
+        Some(MessageId { conversation: ConversationId(conversation), pos: Pos(pos) })
+    }
+
+    /// The last eight bytes of a key as a number: `seq` of inbox keys, `n` of queue keys.
+    pub(crate) fn number_of(key: &[u8]) -> Option<u64> {
+        let tail = key.len().checked_sub(8)?;
+        Some(u64::from_be_bytes(key.get(tail..)?.try_into().ok()?))
+    }
+
+    /// The sixteen bytes after the table's byte.
+    pub(crate) fn owner_of(key: &[u8]) -> Option<u128> {
+        Some(u128::from_be_bytes(key.get(1..17)?.try_into().ok()?))
+    }
+}
+
+/// Writes a row's value.
+pub(crate) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    let mut value = Vec::with_capacity(96);
+    value.push(VALUE_VERSION);
+    rmp_serde::encode::write(&mut value, row).expect("rows hold no maps with odd keys, and memory is the sink");
+    value
+}
+
+/// Reads a row's value.
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, ReadError> {
+    let corrupt = |why: String| ReadError::Corrupt { table: Table::name(key.first().copied().unwrap_or(0)), why };
+    match value.split_first() {
+        Some((&VALUE_VERSION, rest)) => rmp_serde::from_slice(rest).map_err(|e| corrupt(e.to_string())),
+        Some((other, _)) => Err(corrupt(format!("value version {other}, this program reads {VALUE_VERSION}"))),
+        None => Err(corrupt("empty value".to_owned())),
+    }
+}
+
+/// A 128-bit number as a value (identity → contact).
+pub(crate) fn decode_u128(key: &[u8], value: &[u8]) -> Result<u128, ReadError> {
+    value.try_into().map(u128::from_be_bytes).map_err(|_| ReadError::Corrupt {
+        table: Table::name(key.first().copied().unwrap_or(0)),
+        why: format!("{} bytes instead of 16", value.len()),
+    })
+}
+
+/// A message's place as a value (wamid → message): the key of its log row without the table's byte.
+pub(crate) fn encode_place(id: MessageId) -> Vec<u8> {
+    keys::log(id).split_off(1)
+}
+
+/// Reads [`encode_place`] back.
+pub(crate) fn decode_place(key: &[u8], value: &[u8]) -> Result<MessageId, ReadError> {
+    let mut with_table = vec![Table::Log as u8];
+    with_table.extend_from_slice(value);
+    keys::message_of(&with_table).ok_or_else(|| ReadError::Corrupt {
+        table: Table::name(key.first().copied().unwrap_or(0)),
+        why: format!("{} bytes instead of 24", value.len()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_numbers_and_names_stay_in_step() {
+        for (index, table) in Table::ALL.iter().enumerate() {
+            assert_eq!(*table as usize, index + 1);
+            assert!(format!("{table:?}").eq_ignore_ascii_case(Table::name(*table as u8)));
+        }
+    }
+
+    #[test]
+    fn keys_sort_as_they_are_read() {
+        let conversation = ConversationId(9);
+        let key_of = |pos| keys::log(MessageId { conversation, pos: Pos(pos) });
+        assert!(key_of(255) < key_of(256));
+        assert!(key_of(1).starts_with(&keys::log_of(conversation)));
+        assert_eq!(keys::message_of(&key_of(7)), Some(MessageId { conversation, pos: Pos(7) }));
+        assert_eq!(keys::number_of(&keys::inbox(InboxKey(1), Seq(42))), Some(42));
+        let place = MessageId { conversation, pos: Pos(3) };
+        assert_eq!(decode_place(b"", &encode_place(place)), Ok(place));
+    }
+}

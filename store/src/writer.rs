@@ -1,0 +1,462 @@
+//! The single writer: ops from all connections and webhooks → groups → one atomic write and one sync → everybody told.
+//!
+//! One thread owns the plan. While one group syncs, the next one fills; there is no timer that waits for more. Nobody
+//! is told anything before the sync that covers it (P1). A commit that fails ends the writer: what it had not told is
+//! answered with an error, `health` says so, and the process is to be restarted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use schemas::{Conversation, ConversationId, Epoch, Message, MessageId, Millis, Seq};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::engine::Rows;
+use crate::error::{CommitError, OpenError, ReadError};
+use crate::history::History;
+use crate::keys::{InboxKey, SessionKey};
+use crate::ops::{Op, Outcome, Progress};
+use crate::plan::view::View;
+use crate::plan::{Effects, Plan};
+use crate::read::{
+    ActivityCursor, Asker, ConversationPage, InboxPage, MessagePage, MessageRange, OpenJournal, OpenSend, QueuePage,
+};
+use crate::rows::{FORMAT, decode, encode, keys};
+use crate::settings::Settings;
+use crate::tails::Tails;
+use crate::{BoxFuture, CommitListener, CommitResult, CommitSink, Store};
+
+/// Where the store gets the time from.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
+/// Most ops of one commit group: bounds the time the first of them waits for the last.
+const GROUP_OPS_MAX: usize = 4_096;
+/// Bytes that one permit stands for: the queue is counted in these.
+const PERMIT_BYTES: usize = 256;
+
+/// Room in the writer's queue; given back when the op is done.
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Pending {
+    op: Op,
+    token: u64,
+    sink: Arc<dyn CommitSink>,
+    _permit: Permit,
+}
+
+#[derive(Default)]
+struct Queue {
+    ops: Vec<Pending>,
+    cursors: BTreeMap<SessionKey, Progress>,
+    /// When the oldest waiting cursor came.
+    cursors_since: Option<Instant>,
+    closing: bool,
+    /// Set when the writer has ended, with the reason.
+    ended: Option<String>,
+    closers: Vec<oneshot::Sender<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    permits: Arc<Semaphore>,
+    permits_max: usize,
+    listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
+    tails: Tails,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A store made of an engine, the commit plan, the writer and the readers.
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    history: Arc<History>,
+}
+
+impl Log {
+    /// Checks the format, recovers, and starts the writer.
+    pub(crate) fn start(
+        rows: Arc<dyn Rows>,
+        settings: Settings,
+        clock: Clock,
+        path: &str,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        let epoch = check_format(&*rows, &settings, path)?;
+        let mut plan = Plan::new(&settings, epoch);
+        let mut view = View::new(&*rows);
+        plan.recover(&mut view, clock())?;
+        plan.end(&mut view);
+        let (batch, _) = view.finish();
+        rows.commit(batch, true)?;
+        let permits_max = (settings.queue_max_bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS).max(1);
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            permits: Arc::new(Semaphore::new(permits_max)),
+            permits_max,
+            listeners: RwLock::default(),
+            tails: Tails::new(epoch, settings.tail_max_events),
+        });
+        let history = Arc::new(History::new(rows.clone(), epoch, &settings));
+        let writer = Writer {
+            shared: shared.clone(),
+            rows,
+            plan,
+            clock,
+            cursor_flush: Duration::from_millis(settings.cursor_flush_ms),
+        };
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(|| writer.run()).map_err(OpenError::Thread)?;
+        Ok(Arc::new(Self { shared, history }))
+    }
+
+    /// Runs a read that may touch the disk where it may block.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&History) -> Result<T, ReadError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, ReadError>> {
+        let history = self.history.clone();
+        Box::pin(async move {
+            match tokio::task::spawn_blocking(move || read(&history)).await {
+                Ok(result) => result,
+                Err(error) => Err(ReadError::Unavailable(error.to_string())),
+            }
+        })
+    }
+}
+
+/// The format version and the epoch of a store; both written when it is made.
+fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoch, OpenError> {
+    let (format_key, epoch_key) = (keys::meta("format"), keys::meta("epoch"));
+    match rows.get(&format_key)? {
+        Some(value) => {
+            let found: u32 = decode(&format_key, &value)?;
+            if found != FORMAT {
+                return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
+            }
+            let value = rows.get(&epoch_key)?.unwrap_or_default();
+            Ok(Epoch(crate::rows::decode_u128(&epoch_key, &value)?))
+        }
+        None => {
+            let epoch = settings.new_epoch;
+            let batch = [(format_key, Some(encode(&FORMAT))), (epoch_key, Some(epoch.0.to_be_bytes().to_vec()))];
+            rows.commit(batch.into_iter().collect(), true)?;
+            Ok(epoch)
+        }
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    rows: Arc<dyn Rows>,
+    plan: Plan,
+    clock: Clock,
+    cursor_flush: Duration,
+}
+
+/// What one turn of the writer carries out.
+struct Group {
+    ops: Vec<Pending>,
+    cursors: BTreeMap<SessionKey, Progress>,
+}
+
+/// A group planned: what to write, what to tell.
+struct Planned {
+    batch: crate::engine::Batch,
+    durable: bool,
+    effects: Effects,
+    results: Vec<CommitResult>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        // However this thread ends, nobody may wait for it for ever.
+        let _ending = Ending(self.shared.clone());
+        while let Some(group) = self.next_group() {
+            if let Err(error) = self.commit(group) {
+                tracing::error!(%error, "commit failed, the writer ends");
+                self.shared.queue().ended = Some(error.to_string());
+                return;
+            }
+        }
+        if let Err(error) = self.rows.sync() {
+            tracing::error!(%error, "the last sync failed");
+        }
+    }
+
+    /// Waits for something to do; `None` when the store is closed and everything is done.
+    fn next_group(&self) -> Option<Group> {
+        let mut queue = self.shared.queue();
+        loop {
+            let flush_in = queue.cursors_since.map(|since| self.cursor_flush.saturating_sub(since.elapsed()));
+            let due = flush_in.is_some_and(|left| left.is_zero());
+            if !queue.ops.is_empty() || due || (queue.closing && !queue.cursors.is_empty()) {
+                break;
+            }
+            if queue.closing {
+                return None;
+            }
+            queue = match flush_in {
+                Some(left) => self.shared.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        let ops = if queue.ops.len() <= GROUP_OPS_MAX {
+            std::mem::take(&mut queue.ops)
+        } else {
+            queue.ops.drain(..GROUP_OPS_MAX).collect()
+        };
+        queue.cursors_since = None;
+        Some(Group { ops, cursors: std::mem::take(&mut queue.cursors) })
+    }
+
+    /// Plans, writes, syncs, tells. An error means that nothing of the group is known to be on disk.
+    fn commit(&mut self, group: Group) -> Result<(), CommitError> {
+        let started = Instant::now();
+        self.plan.begin((self.clock)());
+        let planned = self.plan_group(&group);
+        let rows = planned.batch.len();
+        if rows > 0
+            && let Err(error) = self.rows.commit(planned.batch, planned.durable)
+        {
+            for pending in group.ops {
+                pending.sink.done(pending.token, Err(CommitError::Unknown(error.to_string())));
+            }
+            return Err(error);
+        }
+        if planned.durable {
+            metrics::histogram!("inboxd_store_commit_seconds").record(started.elapsed().as_secs_f64());
+            metrics::histogram!("inboxd_store_commit_rows").record(rows as f64);
+            metrics::counter!("inboxd_store_ops_total").increment(group.ops.len() as u64);
+        }
+        let notices = planned.effects.notices();
+        self.shared.tails.push(planned.effects);
+        for listener in &*self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner) {
+            listener.committed(&notices);
+        }
+        for (pending, result) in group.ops.into_iter().zip(planned.results) {
+            pending.sink.done(pending.token, result);
+        }
+        Ok(())
+    }
+
+    /// Plans all ops of a group. One that cannot be planned gets its error, and the group is planned again without it,
+    /// so that no part of it is in the batch.
+    fn plan_group(&mut self, group: &Group) -> Planned {
+        let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
+        'again: loop {
+            let mut view = View::new(&*self.rows);
+            let mut effects = Effects::default();
+            let mut results = Vec::with_capacity(group.ops.len());
+            for (index, pending) in group.ops.iter().enumerate() {
+                if let Some(error) = failed.get(&index) {
+                    results.push(Err(CommitError::Read(error.clone())));
+                    continue;
+                }
+                match self.plan.apply(&mut view, &pending.op, &mut effects) {
+                    Ok(outcome) => results.push(Ok::<Outcome, CommitError>(outcome)),
+                    Err(error) => {
+                        tracing::error!(%error, "an op cannot be planned");
+                        failed.insert(index, error);
+                        self.reload();
+                        continue 'again;
+                    }
+                }
+            }
+            for (session, acked) in &group.cursors {
+                // A cursor that cannot be moved now is moved by a later acknowledgement.
+                if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
+                    tracing::warn!(%error, "a cursor cannot be moved");
+                }
+            }
+            self.plan.end(&mut view);
+            let (batch, durable) = view.finish();
+            return Planned { batch, durable, effects, results };
+        }
+    }
+
+    fn reload(&mut self) {
+        if let Err(error) = self.plan.reload(&View::new(&*self.rows)) {
+            tracing::error!(%error, "indexes cannot be read again");
+        }
+    }
+}
+
+/// Answers everything that waits when the writer's thread ends, also by a panic.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.ended.get_or_insert_with(|| "the writer has ended".to_owned());
+        let ops = std::mem::take(&mut queue.ops);
+        let closers = std::mem::take(&mut queue.closers);
+        drop(queue);
+        for pending in ops {
+            pending.sink.done(pending.token, Err(CommitError::Closed));
+        }
+        for closer in closers {
+            let _ = closer.send(());
+        }
+    }
+}
+
+impl Store for Log {
+    fn try_permit(&self, bytes: usize) -> Option<Permit> {
+        let permits = self.permits_for(bytes);
+        let permit = self.shared.permits.clone().try_acquire_many_owned(permits).ok()?;
+        Some(Permit { _permit: permit })
+    }
+
+    fn permit(&self, bytes: usize) -> BoxFuture<'_, Permit> {
+        let permits = self.permits_for(bytes);
+        Box::pin(async move {
+            let permit = self.shared.permits.clone().acquire_many_owned(permits).await;
+            Permit { _permit: permit.expect("the semaphore is never closed") }
+        })
+    }
+
+    fn submit(&self, op: Op, permit: Permit, token: u64, sink: Arc<dyn CommitSink>) {
+        let mut queue = self.shared.queue();
+        if queue.closing || queue.ended.is_some() {
+            drop(queue);
+            sink.done(token, Err(CommitError::Closed));
+            return;
+        }
+        let was_empty = queue.ops.is_empty();
+        queue.ops.push(Pending { op, token, sink, _permit: permit });
+        drop(queue);
+        if was_empty {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn advance(&self, session: SessionKey, acked: Progress) {
+        let mut queue = self.shared.queue();
+        let waiting = queue.cursors.entry(session).or_default();
+        waiting.inbox = waiting.inbox.max(acked.inbox);
+        waiting.queue = waiting.queue.max(acked.queue);
+        if queue.cursors_since.is_none() {
+            queue.cursors_since = Some(Instant::now());
+            drop(queue);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    fn inbox_hot(&self, inbox: InboxKey, after: Seq, limit: usize) -> Option<InboxPage> {
+        self.shared.tails.inbox(inbox, after, limit)
+    }
+
+    fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> BoxFuture<'_, Result<InboxPage, ReadError>> {
+        self.read(move |history| history.inbox(inbox, after, limit))
+    }
+
+    fn queue_hot(&self, session: SessionKey, after: u64, limit: usize) -> Option<QueuePage> {
+        self.shared.tails.queue(session, after, limit)
+    }
+
+    fn queue(&self, session: SessionKey, after: u64, limit: usize) -> BoxFuture<'_, Result<QueuePage, ReadError>> {
+        self.read(move |history| history.queue(session, after, limit))
+    }
+
+    fn conversations(
+        &self,
+        asker: Asker,
+        after: Option<ActivityCursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<ConversationPage, ReadError>> {
+        self.read(move |history| history.conversations(&asker, after, limit))
+    }
+
+    fn conversation(&self, asker: Asker, id: ConversationId) -> BoxFuture<'_, Result<Option<Conversation>, ReadError>> {
+        self.read(move |history| history.conversation(&asker, id))
+    }
+
+    fn messages(
+        &self,
+        asker: Asker,
+        id: ConversationId,
+        range: MessageRange,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessagePage>, ReadError>> {
+        self.read(move |history| history.messages(&asker, id, range, limit))
+    }
+
+    fn message(&self, asker: Asker, id: MessageId) -> BoxFuture<'_, Result<Option<Message>, ReadError>> {
+        self.read(move |history| history.message(&asker, id))
+    }
+
+    fn open_sends(&self, after: Option<MessageId>, limit: usize) -> BoxFuture<'_, Result<Vec<OpenSend>, ReadError>> {
+        self.read(move |history| history.open_sends(after, limit))
+    }
+
+    fn open_send(&self, message: MessageId) -> BoxFuture<'_, Result<Option<OpenSend>, ReadError>> {
+        self.read(move |history| history.open_send(message))
+    }
+
+    fn open_journal(&self) -> BoxFuture<'_, Result<Vec<OpenJournal>, ReadError>> {
+        self.read(|history| history.open_journal())
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.shared.queue().ended.clone().map_or(Ok(()), Err)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let (done, wait) = oneshot::channel();
+        let mut queue = self.shared.queue();
+        queue.closing = true;
+        if queue.ended.is_none() {
+            queue.closers.push(done);
+        }
+        drop(queue);
+        self.shared.wake.notify_one();
+        Box::pin(async move {
+            // An error means that the sender was dropped: the writer had ended already.
+            let _ = wait.await;
+        })
+    }
+}
+
+impl Log {
+    fn permits_for(&self, bytes: usize) -> u32 {
+        // An op larger than the whole queue takes all of it, instead of waiting for ever.
+        let permits = (bytes / PERMIT_BYTES + 1).min(self.shared.permits_max);
+        u32::try_from(permits).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shared.queue().closing = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// A sink that one waiting task gets its result from.
+pub(crate) struct OneShot(Mutex<Option<oneshot::Sender<CommitResult>>>);
+
+impl OneShot {
+    pub(crate) fn pair() -> (Arc<Self>, oneshot::Receiver<CommitResult>) {
+        let (sender, receiver) = oneshot::channel();
+        (Arc::new(Self(Mutex::new(Some(sender)))), receiver)
+    }
+}
+
+impl CommitSink for OneShot {
+    fn done(&self, _token: u64, result: CommitResult) {
+        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The task may have stopped waiting; the commit stands all the same.
+            let _ = sender.send(result);
+        }
+    }
+}
