@@ -64,7 +64,9 @@ pub enum OpenError {
         why: String,
     },
     /// Another format version.
-    #[error("the store at {path} has format {found}, this program reads format {expected}; use the program that wrote it, or migrate")]
+    #[error(
+        "the store at {path} has format {found}, this program reads format {expected}; use the program that wrote it, or migrate"
+    )]
     Format {
         /// Folder.
         path: String,

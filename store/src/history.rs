@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use schemas::message::ConversationKind;
 use schemas::{
-    AccountId, ContactId, Conversation, ConversationId, Epoch, Event, EventId, Message, MessageId, Millis, Seq, UserId,
+    AccountId, ContactId, Conversation, ConversationId, Epoch, Event, EventId, Message, MessageId, Millis,
+    Seq, UserId,
 };
 
 use crate::engine::{KeyRange, Order, Rows};
@@ -15,12 +16,12 @@ use crate::keys::{InboxKey, JournalId, SessionKey};
 use crate::plan::inbox::event_of;
 use crate::plan::{conversation, send};
 use crate::read::{
-    ActivityCursor, Asker, ConversationPage, INBOX_PAGE_MAX, InboxPage, LIST_PAGE_MAX, MessagePage, MessageRange,
-    OpenJournal, OpenSend, Origin, Path, QueuePage, SendState, StoredEvent,
+    ActivityCursor, Asker, ConversationPage, INBOX_PAGE_MAX, InboxPage, LIST_PAGE_MAX, MessagePage,
+    MessageRange, OpenJournal, OpenSend, Origin, Path, QueuePage, SendState, StoredEvent,
 };
 use crate::rows::{
-    ContactRow, ConversationRow, InboxRow, JournalRow, LogRow, MemberRow, OpenRow, ProgressRow, QueueRow, StateRow,
-    Table, UserRow, decode, keys,
+    ContactRow, ConversationRow, InboxRow, JournalRow, LogRow, MemberRow, OpenRow, ProgressRow, QueueRow,
+    StateRow, Table, UserRow, decode, keys,
 };
 use crate::settings::{Agents, Number, Settings};
 
@@ -55,7 +56,9 @@ pub(crate) fn open_send(
     ) -> Result<Option<T>, ReadError> {
         get(key)?.map(|value| decode(key, &value)).transpose()
     }
-    let Some(log) = row::<LogRow>(&keys::log(message), &get)? else { return Ok(None) };
+    let Some(log) = row::<LogRow>(&keys::log(message), &get)? else {
+        return Ok(None);
+    };
     let Some(conversation) = row::<ConversationRow>(&keys::conversation(message.conversation), &get)? else {
         return Ok(None);
     };
@@ -69,8 +72,12 @@ pub(crate) fn open_send(
     };
     let state = match open.state {
         send::QUEUED => SendState::Queued { due: Millis(open.at) },
-        send::ATTEMPTING => SendState::Attempting { since: Millis(open.at) },
-        _ => SendState::Unknown { since: Millis(open.at) },
+        send::ATTEMPTING => SendState::Attempting {
+            since: Millis(open.at),
+        },
+        _ => SendState::Unknown {
+            since: Millis(open.at),
+        },
     };
     Ok(Some(OpenSend {
         message,
@@ -90,7 +97,11 @@ pub(crate) fn open_send(
 
 impl History {
     pub(crate) fn new(rows: Arc<dyn Rows>, epoch: Epoch, settings: &Settings) -> Self {
-        Self { rows, epoch, numbers: settings.numbers.clone() }
+        Self {
+            rows,
+            epoch,
+            numbers: settings.numbers.clone(),
+        }
     }
 
     fn row<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
@@ -107,13 +118,17 @@ impl History {
     }
 
     fn head(&self, inbox: InboxKey) -> Result<Seq, ReadError> {
-        Ok(Seq(self.edge(keys::inbox_of(inbox), Order::Descending)?.unwrap_or(0)))
+        Ok(Seq(self
+            .edge(keys::inbox_of(inbox), Order::Descending)?
+            .unwrap_or(0)))
     }
 
     pub(crate) fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> Result<InboxPage, ReadError> {
         // The head first: a commit in between may only add what a later page brings.
         let head = self.head(inbox)?;
-        let oldest = self.edge(keys::inbox_of(inbox), Order::Ascending)?.map_or(head.next(), Seq);
+        let oldest = self
+            .edge(keys::inbox_of(inbox), Order::Ascending)?
+            .map_or(head.next(), Seq);
         let owner = self.row::<UserRow>(&keys::user(inbox))?;
         let mut events = Vec::new();
         let range = KeyRange::after(keys::inbox_of(inbox), keys::inbox(inbox, after));
@@ -122,20 +137,36 @@ impl History {
             if events.len() >= limit || keys::number_of(key).is_none_or(|seq| seq > head.0) {
                 return Ok(false);
             }
-            events.push(Arc::new(self.event(key, value, owner.as_ref().map(|row| &row.account))?));
+            events.push(Arc::new(self.event(
+                key,
+                value,
+                owner.as_ref().map(|row| &row.account),
+            )?));
             Ok(events.len() < limit)
         })?;
-        Ok(InboxPage { epoch: self.epoch, head, oldest, events })
+        Ok(InboxPage {
+            epoch: self.epoch,
+            head,
+            oldest,
+            events,
+        })
     }
 
     fn event(&self, key: &[u8], value: &[u8], account: Option<&AccountId>) -> Result<StoredEvent, ReadError> {
-        let corrupt = |why: &str| ReadError::Corrupt { table: "inbox", why: why.to_owned() };
+        let corrupt = |why: &str| ReadError::Corrupt {
+            table: "inbox",
+            why: why.to_owned(),
+        };
         let row: InboxRow = decode(key, value)?;
         let mut origin = None;
         let data = event_of(&row, |id| {
             let log: Option<LogRow> = self.row(&keys::log(id))?;
             origin = log.as_ref().map(|log| Origin {
-                path: if log.author().is_some() { Path::DeviceToDevice } else { Path::WhatsappToDevice },
+                path: if log.author().is_some() {
+                    Path::DeviceToDevice
+                } else {
+                    Path::WhatsappToDevice
+                },
                 received_us: log.received_us,
             });
             Ok(log.map(|log| log.message(id, None)))
@@ -153,25 +184,38 @@ impl History {
         Ok(StoredEvent { event, origin })
     }
 
-    pub(crate) fn queue(&self, session: SessionKey, after: u64, limit: usize) -> Result<QueuePage, ReadError> {
+    pub(crate) fn queue(
+        &self,
+        session: SessionKey,
+        after: u64,
+        limit: usize,
+    ) -> Result<QueuePage, ReadError> {
         let prefix = keys::session(Table::Queue, session);
         let head = self.edge(prefix.clone(), Order::Descending)?.unwrap_or(0);
         let mut messages = Vec::new();
         let limit = limit.min(INBOX_PAGE_MAX);
-        self.rows.scan(&KeyRange::after(prefix, keys::queue(session, after)), Order::Ascending, &mut |key, value| {
-            let Some(n) = keys::number_of(key).filter(|n| *n <= head && messages.len() < limit) else {
-                return Ok(false);
-            };
-            messages.push(Arc::new(decode::<QueueRow>(key, value)?.message(n)));
-            Ok(messages.len() < limit)
-        })?;
+        self.rows.scan(
+            &KeyRange::after(prefix, keys::queue(session, after)),
+            Order::Ascending,
+            &mut |key, value| {
+                let Some(n) = keys::number_of(key).filter(|n| *n <= head && messages.len() < limit) else {
+                    return Ok(false);
+                };
+                messages.push(Arc::new(decode::<QueueRow>(key, value)?.message(n)));
+                Ok(messages.len() < limit)
+            },
+        )?;
         Ok(QueuePage { head, messages })
     }
 
     /// Lists the asker may see: those of the numbers he answers, and his own.
     fn lists(&self, asker: &Asker) -> Result<Vec<u128>, ReadError> {
         let mut lists = vec![conversation::list_of_user(&asker.account, &asker.user)];
-        for number in self.numbers.iter().filter(|number| number.account == asker.account) {
+        for number in self
+            .numbers
+            .iter()
+            .filter(|number| number.account == asker.account)
+        {
             if self.is_agent(number, &asker.user)? {
                 lists.push(conversation::list_of_number(&asker.account, &number.id));
             }
@@ -181,7 +225,9 @@ impl History {
 
     fn is_agent(&self, number: &Number, user: &UserId) -> Result<bool, ReadError> {
         is_agent(number, user, || {
-            Ok(self.row::<UserRow>(&keys::user(InboxKey::of(&number.account, user)))?.is_some_and(|row| row.agent))
+            Ok(self
+                .row::<UserRow>(&keys::user(InboxKey::of(&number.account, user)))?
+                .is_some_and(|row| row.agent))
         })
     }
 
@@ -197,7 +243,9 @@ impl History {
         for list in self.lists(asker)? {
             let prefix = keys::activity_of(list);
             let range = match after {
-                Some(cursor) => KeyRange::before(prefix, keys::activity(list, cursor.at.0, cursor.conversation)),
+                Some(cursor) => {
+                    KeyRange::before(prefix, keys::activity(list, cursor.at.0, cursor.conversation))
+                }
                 None => KeyRange::prefix(prefix),
             };
             let mut taken = 0;
@@ -219,11 +267,18 @@ impl History {
         for (_, id) in places {
             items.extend(self.conversation(asker, ConversationId(id))?);
         }
-        Ok(ConversationPage { epoch: self.epoch, head, items, next })
+        Ok(ConversationPage {
+            epoch: self.epoch,
+            head,
+            items,
+            next,
+        })
     }
 
     fn visible(&self, asker: &Asker, id: ConversationId) -> Result<Option<ConversationRow>, ReadError> {
-        let Some(row) = self.row::<ConversationRow>(&keys::conversation(id))? else { return Ok(None) };
+        let Some(row) = self.row::<ConversationRow>(&keys::conversation(id))? else {
+            return Ok(None);
+        };
         if row.account != asker.account {
             return Ok(None);
         }
@@ -237,8 +292,14 @@ impl History {
         Ok(member.then_some(row))
     }
 
-    pub(crate) fn conversation(&self, asker: &Asker, id: ConversationId) -> Result<Option<Conversation>, ReadError> {
-        let Some(row) = self.visible(asker, id)? else { return Ok(None) };
+    pub(crate) fn conversation(
+        &self,
+        asker: &Asker,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, ReadError> {
+        let Some(row) = self.visible(asker, id)? else {
+            return Ok(None);
+        };
         let contact = match row.contact.map(ContactId) {
             Some(contact) => {
                 let known: ContactRow = self.row(&keys::contact(contact))?.unwrap_or_default();
@@ -247,8 +308,15 @@ impl History {
             None => None,
         };
         let member: MemberRow = self.row(&keys::member(asker.inbox(), id))?.unwrap_or_default();
-        let others = row.members.iter().filter(|user| **user != asker.user).map(ToString::to_string);
-        let title = row.title.clone().or_else(|| contact.as_ref().map(|c| c.name.clone()));
+        let others = row
+            .members
+            .iter()
+            .filter(|user| **user != asker.user)
+            .map(ToString::to_string);
+        let title = row
+            .title
+            .clone()
+            .or_else(|| contact.as_ref().map(|c| c.name.clone()));
         Ok(Some(Conversation {
             id,
             kind: row.kind,
@@ -256,8 +324,15 @@ impl History {
             contact,
             number: row.number,
             members: (row.kind != ConversationKind::Whatsapp).then_some(row.members),
-            unread: row.head.0.saturating_sub(member.read.0).saturating_sub(member.own_since),
-            last_message: self.message_at(MessageId { conversation: id, pos: row.head })?,
+            unread: row
+                .head
+                .0
+                .saturating_sub(member.read.0)
+                .saturating_sub(member.own_since),
+            last_message: self.message_at(MessageId {
+                conversation: id,
+                pos: row.head,
+            })?,
             assignee: row.assignee,
             labels: row.labels,
             state: row.state,
@@ -267,7 +342,9 @@ impl History {
     }
 
     fn message_at(&self, id: MessageId) -> Result<Option<Message>, ReadError> {
-        let Some(log) = self.row::<LogRow>(&keys::log(id))? else { return Ok(None) };
+        let Some(log) = self.row::<LogRow>(&keys::log(id))? else {
+            return Ok(None);
+        };
         let state: Option<StateRow> = self.row(&keys::state(id))?;
         Ok(Some(log.message(id, state.as_ref())))
     }
@@ -293,7 +370,9 @@ impl History {
         let prefix = keys::log_of(id);
         let (range, order) = match range {
             MessageRange::Newest => (KeyRange::prefix(prefix), Order::Descending),
-            MessageRange::Before(message) => (KeyRange::before(prefix, keys::log(message)), Order::Descending),
+            MessageRange::Before(message) => {
+                (KeyRange::before(prefix, keys::log(message)), Order::Descending)
+            }
             MessageRange::After(message) => (KeyRange::after(prefix, keys::log(message)), Order::Ascending),
         };
         let mut items = Vec::new();
@@ -313,7 +392,11 @@ impl History {
         Ok(Some(MessagePage { items, more }))
     }
 
-    pub(crate) fn open_sends(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<OpenSend>, ReadError> {
+    pub(crate) fn open_sends(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<OpenSend>, ReadError> {
         let prefix = keys::all(Table::Open);
         let range = match after {
             Some(message) => KeyRange::after(prefix, keys::open(message)),
@@ -338,14 +421,23 @@ impl History {
 
     pub(crate) fn open_journal(&self) -> Result<Vec<OpenJournal>, ReadError> {
         let mut found = Vec::new();
-        self.rows.scan(&KeyRange::prefix(keys::all(Table::Progress)), Order::Ascending, &mut |key, value| {
-            let progress: ProgressRow = decode(key, value)?;
-            let id = JournalId(keys::owner_of(key).unwrap_or_default());
-            if let Some(row) = self.row::<JournalRow>(&keys::journal(Table::Journal, id))? {
-                found.push(OpenJournal { id, done: progress.done, body: row.body, received_us: row.received_us });
-            }
-            Ok(true)
-        })?;
+        self.rows.scan(
+            &KeyRange::prefix(keys::all(Table::Progress)),
+            Order::Ascending,
+            &mut |key, value| {
+                let progress: ProgressRow = decode(key, value)?;
+                let id = JournalId(keys::owner_of(key).unwrap_or_default());
+                if let Some(row) = self.row::<JournalRow>(&keys::journal(Table::Journal, id))? {
+                    found.push(OpenJournal {
+                        id,
+                        done: progress.done,
+                        body: row.body,
+                        received_us: row.received_us,
+                    });
+                }
+                Ok(true)
+            },
+        )?;
         Ok(found)
     }
 }

@@ -102,13 +102,19 @@ pub trait Store: Send + Sync + 'static {
     fn inbox_hot(&self, inbox: InboxKey, after: Seq, limit: usize) -> Option<InboxPage>;
 
     /// Events after a number, at most `limit` (and [`INBOX_PAGE_MAX`]).
-    fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> BoxFuture<'_, Result<InboxPage, ReadError>>;
+    fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize)
+    -> BoxFuture<'_, Result<InboxPage, ReadError>>;
 
     /// Messages of a session's queue after a number, from memory only; `None` where memory does not hold them all.
     fn queue_hot(&self, session: SessionKey, after: u64, limit: usize) -> Option<QueuePage>;
 
     /// Messages of a session's queue after a number, at most `limit` (and [`INBOX_PAGE_MAX`]).
-    fn queue(&self, session: SessionKey, after: u64, limit: usize) -> BoxFuture<'_, Result<QueuePage, ReadError>>;
+    fn queue(
+        &self,
+        session: SessionKey,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<QueuePage, ReadError>>;
 
     /// Conversations the asker is a member of, newest activity first, at most `limit` (and [`LIST_PAGE_MAX`]).
     fn conversations(
@@ -119,7 +125,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<ConversationPage, ReadError>>;
 
     /// One conversation; `None` where it is unknown or not the asker's.
-    fn conversation(&self, asker: Asker, id: ConversationId) -> BoxFuture<'_, Result<Option<Conversation>, ReadError>>;
+    fn conversation(
+        &self,
+        asker: Asker,
+        id: ConversationId,
+    ) -> BoxFuture<'_, Result<Option<Conversation>, ReadError>>;
 
     /// Messages of a conversation, at most `limit` (and [`LIST_PAGE_MAX`]); `None` where it is unknown or not the
     /// asker's.

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use schemas::message::{Kind, Media, MessageError};
 use schemas::{
-    AccountId, ClientId, Command, CommandId, Epoch, ErrorCode, Message, MessageId, Millis, NumberId, Publication, QoS,
-    Seq, Status, Subscription, UserId, Wamid,
+    AccountId, ClientId, Command, CommandId, Epoch, ErrorCode, Message, MessageId, Millis, NumberId,
+    Publication, QoS, Seq, Status, Subscription, UserId, Wamid,
 };
 
 use crate::keys::{JournalId, SessionKey};
@@ -411,7 +411,9 @@ impl Op {
                 Self::Journal(journal) => journal.body.len(),
                 Self::JournalApply(apply) => apply.updates.len() * OP_BYTES,
                 Self::Command(op) => crate::plan::command::cost(&op.command),
-                Self::Subscribe(subscribe) => subscribe.filters.iter().map(|f| f.filter.len() + OP_BYTES).sum(),
+                Self::Subscribe(subscribe) => {
+                    subscribe.filters.iter().map(|f| f.filter.len() + OP_BYTES).sum()
+                }
                 _ => 0,
             }
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use schemas::{
-    AccountId, ContactId, Conversation, Epoch, Event, Message, MessageId, Millis, NumberId, Publication, Seq, UserId,
-    Wamid,
+    AccountId, ContactId, Conversation, Epoch, Event, Message, MessageId, Millis, NumberId, Publication, Seq,
+    UserId, Wamid,
 };
 
 use crate::keys::{InboxKey, JournalId};

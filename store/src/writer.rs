@@ -19,7 +19,8 @@ use crate::ops::{Op, Outcome, Progress};
 use crate::plan::view::View;
 use crate::plan::{Effects, Plan};
 use crate::read::{
-    ActivityCursor, Asker, ConversationPage, InboxPage, MessagePage, MessageRange, OpenJournal, OpenSend, QueuePage,
+    ActivityCursor, Asker, ConversationPage, InboxPage, MessagePage, MessageRange, OpenJournal, OpenSend,
+    QueuePage,
 };
 use crate::rows::{FORMAT, decode, encode, keys};
 use crate::settings::Settings;
@@ -94,7 +95,7 @@ impl Log {
         plan.end(&mut view);
         let (batch, _) = view.finish();
         rows.commit(batch, true)?;
-        let permits_max = (settings.queue_max_bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS).max(1);
+        let permits_max = (settings.queue_max_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -111,7 +112,10 @@ impl Log {
             clock,
             cursor_flush: Duration::from_millis(settings.cursor_flush_ms),
         };
-        std::thread::Builder::new().name("store-writer".to_owned()).spawn(|| writer.run()).map_err(OpenError::Thread)?;
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(|| writer.run())
+            .map_err(OpenError::Thread)?;
         Ok(Arc::new(Self { shared, history }))
     }
 
@@ -137,14 +141,21 @@ fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoc
         Some(value) => {
             let found: u32 = decode(&format_key, &value)?;
             if found != FORMAT {
-                return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
+                return Err(OpenError::Format {
+                    path: path.to_owned(),
+                    found,
+                    expected: FORMAT,
+                });
             }
             let value = rows.get(&epoch_key)?.unwrap_or_default();
             Ok(Epoch(crate::rows::decode_u128(&epoch_key, &value)?))
         }
         None => {
             let epoch = settings.new_epoch;
-            let batch = [(format_key, Some(encode(&FORMAT))), (epoch_key, Some(epoch.0.to_be_bytes().to_vec()))];
+            let batch = [
+                (format_key, Some(encode(&FORMAT))),
+                (epoch_key, Some(epoch.0.to_be_bytes().to_vec())),
+            ];
             rows.commit(batch.into_iter().collect(), true)?;
             Ok(epoch)
         }
@@ -193,7 +204,9 @@ impl Writer {
     fn next_group(&self) -> Option<Group> {
         let mut queue = self.shared.queue();
         loop {
-            let flush_in = queue.cursors_since.map(|since| self.cursor_flush.saturating_sub(since.elapsed()));
+            let flush_in = queue
+                .cursors_since
+                .map(|since| self.cursor_flush.saturating_sub(since.elapsed()));
             let due = flush_in.is_some_and(|left| left.is_zero());
             if !queue.ops.is_empty() || due || (queue.closing && !queue.cursors.is_empty()) {
                 break;
@@ -202,8 +215,18 @@ impl Writer {
                 return None;
             }
             queue = match flush_in {
-                Some(left) => self.shared.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.shared
+                        .wake
+                        .wait_timeout(queue, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self
+                    .shared
+                    .wake
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
             };
         }
         let ops = if queue.ops.len() <= GROUP_OPS_MAX {
@@ -212,7 +235,10 @@ impl Writer {
             queue.ops.drain(..GROUP_OPS_MAX).collect()
         };
         queue.cursors_since = None;
-        Some(Group { ops, cursors: std::mem::take(&mut queue.cursors) })
+        Some(Group {
+            ops,
+            cursors: std::mem::take(&mut queue.cursors),
+        })
     }
 
     /// Plans, writes, syncs, tells. An error means that nothing of the group is known to be on disk.
@@ -225,7 +251,9 @@ impl Writer {
             && let Err(error) = self.rows.commit(planned.batch, planned.durable)
         {
             for pending in group.ops {
-                pending.sink.done(pending.token, Err(CommitError::Unknown(error.to_string())));
+                pending
+                    .sink
+                    .done(pending.token, Err(CommitError::Unknown(error.to_string())));
             }
             return Err(error);
         }
@@ -236,7 +264,12 @@ impl Writer {
         }
         let notices = planned.effects.notices();
         self.shared.tails.push(planned.effects);
-        for listener in &*self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner) {
+        for listener in &*self
+            .shared
+            .listeners
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
             listener.committed(&notices);
         }
         for (pending, result) in group.ops.into_iter().zip(planned.results) {
@@ -276,7 +309,12 @@ impl Writer {
             }
             self.plan.end(&mut view);
             let (batch, durable) = view.finish();
-            return Planned { batch, durable, effects, results };
+            return Planned {
+                batch,
+                durable,
+                effects,
+                results,
+            };
         }
     }
 
@@ -293,7 +331,9 @@ struct Ending(Arc<Shared>);
 impl Drop for Ending {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
-        queue.ended.get_or_insert_with(|| "the writer has ended".to_owned());
+        queue
+            .ended
+            .get_or_insert_with(|| "the writer has ended".to_owned());
         let ops = std::mem::take(&mut queue.ops);
         let closers = std::mem::take(&mut queue.closers);
         drop(queue);
@@ -317,7 +357,9 @@ impl Store for Log {
         let permits = self.permits_for(bytes);
         Box::pin(async move {
             let permit = self.shared.permits.clone().acquire_many_owned(permits).await;
-            Permit { _permit: permit.expect("the semaphore is never closed") }
+            Permit {
+                _permit: permit.expect("the semaphore is never closed"),
+            }
         })
     }
 
@@ -329,7 +371,12 @@ impl Store for Log {
             return;
         }
         let was_empty = queue.ops.is_empty();
-        queue.ops.push(Pending { op, token, sink, _permit: permit });
+        queue.ops.push(Pending {
+            op,
+            token,
+            sink,
+            _permit: permit,
+        });
         drop(queue);
         if was_empty {
             self.shared.wake.notify_one();
@@ -349,14 +396,23 @@ impl Store for Log {
     }
 
     fn listen(&self, listener: Arc<dyn CommitListener>) {
-        self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+        self.shared
+            .listeners
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(listener);
     }
 
     fn inbox_hot(&self, inbox: InboxKey, after: Seq, limit: usize) -> Option<InboxPage> {
         self.shared.tails.inbox(inbox, after, limit)
     }
 
-    fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> BoxFuture<'_, Result<InboxPage, ReadError>> {
+    fn inbox(
+        &self,
+        inbox: InboxKey,
+        after: Seq,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<InboxPage, ReadError>> {
         self.read(move |history| history.inbox(inbox, after, limit))
     }
 
@@ -364,7 +420,12 @@ impl Store for Log {
         self.shared.tails.queue(session, after, limit)
     }
 
-    fn queue(&self, session: SessionKey, after: u64, limit: usize) -> BoxFuture<'_, Result<QueuePage, ReadError>> {
+    fn queue(
+        &self,
+        session: SessionKey,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<QueuePage, ReadError>> {
         self.read(move |history| history.queue(session, after, limit))
     }
 
@@ -377,7 +438,11 @@ impl Store for Log {
         self.read(move |history| history.conversations(&asker, after, limit))
     }
 
-    fn conversation(&self, asker: Asker, id: ConversationId) -> BoxFuture<'_, Result<Option<Conversation>, ReadError>> {
+    fn conversation(
+        &self,
+        asker: Asker,
+        id: ConversationId,
+    ) -> BoxFuture<'_, Result<Option<Conversation>, ReadError>> {
         self.read(move |history| history.conversation(&asker, id))
     }
 
@@ -395,7 +460,11 @@ impl Store for Log {
         self.read(move |history| history.message(&asker, id))
     }
 
-    fn open_sends(&self, after: Option<MessageId>, limit: usize) -> BoxFuture<'_, Result<Vec<OpenSend>, ReadError>> {
+    fn open_sends(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenSend>, ReadError>> {
         self.read(move |history| history.open_sends(after, limit))
     }
 

@@ -1,1 +1,313 @@
-//! (being built)
+//! The suite that every engine must pass: the trait's promises as tests, one file per subject.
+//!
+//! An engine gives a [`World`]: a way to open its store again and again on the same disk. `conformance_suite!` makes a
+//! test of each case. Not here: what is special to one engine (its own tests).
+
+mod command;
+mod history;
+mod inbox;
+mod send;
+mod session;
+mod topics;
+mod webhook;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use schemas::command::{Content, MessageSend, Target};
+use schemas::message::Kind;
+use schemas::{
+    AccountId, Command, CommandBody, ConversationId, Epoch, Event, EventData, Message, MessageId, Millis,
+    NumberId, Seq, Status, UserId, Wamid,
+};
+
+use crate::{
+    Agents, Asker, Clock, CommandOp, Inbound, InboxKey, Number, Op, Outcome, Person, Settings, StatusUpdate,
+    Store, Update, UserSeen, WebhookDone, WebhookOp, commit,
+};
+
+pub use command::*;
+pub use history::*;
+pub use inbox::*;
+pub use send::*;
+pub use session::*;
+pub use topics::*;
+pub use webhook::*;
+
+/// Opens an engine's store on the same disk, as often as asked.
+pub type Open = Box<dyn Fn(Settings, Clock) -> Arc<dyn Store> + Send + Sync>;
+
+/// The business number of account `acme`.
+pub const NUMBER: &str = "100000000000001";
+/// A customer.
+pub const ANA: &str = "+15550000002";
+
+/// A store under test with a clock of its own.
+pub struct World {
+    open: Open,
+    now: Arc<AtomicU64>,
+    /// The store, open.
+    pub store: Arc<dyn Store>,
+}
+
+impl World {
+    /// A store with account `acme`, its number, and agents alice and bob; account `umbrella` with carol.
+    pub async fn new(open: Open) -> Self {
+        let now = Arc::new(AtomicU64::new(1_795_000_000_000));
+        let store = open(settings(), clock(&now));
+        let world = Self { open, now, store };
+        for (account, user) in [("acme", "alice"), ("acme", "bob"), ("umbrella", "carol")] {
+            let seen = UserSeen {
+                account: account_id(account),
+                user: user_id(user),
+                agent: true,
+            };
+            world.commit(Op::UserSeen(seen)).await;
+        }
+        world
+    }
+
+    /// Time passes.
+    pub fn pass(&self, millis: u64) {
+        self.now.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// The time.
+    pub fn now(&self) -> Millis {
+        Millis(self.now.load(Ordering::SeqCst))
+    }
+
+    /// Closes the store and opens it again on the same disk.
+    pub async fn reopen(&mut self) {
+        self.store.close().await;
+        // The old store must be gone before another may take its folder.
+        let placeholder = crate::engine::memory::open(settings(), clock(&self.now)).expect("memory opens");
+        drop(std::mem::replace(&mut self.store, placeholder));
+        self.store = (self.open)(settings(), clock(&self.now));
+    }
+
+    /// Commits an op that must succeed.
+    pub async fn commit(&self, op: Op) -> Outcome {
+        commit(&*self.store, op).await.expect("the op is committed")
+    }
+
+    /// A webhook.
+    pub async fn webhook(&self, updates: Vec<Update>) -> WebhookDone {
+        let op = WebhookOp {
+            body: b"{}".as_slice().into(),
+            updates,
+            received_us: self.now().0 * 1000,
+        };
+        match self.commit(Op::Webhook(op)).await {
+            Outcome::Webhook(done) => done,
+            other => panic!("not a webhook's outcome: {other:?}"),
+        }
+    }
+
+    /// A command of an agent of `acme`.
+    pub async fn command(&self, user: &str, id: &str, body: CommandBody) -> Outcome {
+        let command = Command {
+            id: id.parse().expect("a command id"),
+            body,
+        };
+        self.commit(Op::Command(CommandOp {
+            account: account_id("acme"),
+            user: user_id(user),
+            command,
+            received_us: 1,
+            report_refusal: false,
+        }))
+        .await
+    }
+
+    /// A text message of an agent of `acme`; the message it made.
+    pub async fn send(&self, user: &str, id: &str, to: Target, text: &str) -> Message {
+        match self.command(user, id, text_message(to, text)).await {
+            Outcome::Command(done) => done.message.expect("a send makes a message"),
+            other => panic!("the send was not carried out: {other:?}"),
+        }
+    }
+
+    /// All events of a user's inbox, with the numbers checked to be 1, 2, 3 … (P2).
+    pub async fn events(&self, account: &str, user: &str) -> Vec<Event> {
+        let inbox = InboxKey::of(&account_id(account), &user_id(user));
+        let mut events = Vec::new();
+        loop {
+            let after = Seq(events.len() as u64);
+            // Pages of an odd size, so that borders fall anywhere.
+            let page = self
+                .store
+                .inbox(inbox, after, 7)
+                .await
+                .expect("the inbox is read");
+            if page.events.is_empty() {
+                assert_eq!(page.head, after, "the head is the number of the last event");
+                return events;
+            }
+            for stored in page.events {
+                assert_eq!(
+                    stored.event.seq,
+                    Some(Seq(events.len() as u64 + 1)),
+                    "without a gap or a repeat"
+                );
+                events.push(stored.event.clone());
+            }
+        }
+    }
+
+    /// The message of the newest `message.created` of alice.
+    pub async fn newest_message(&self) -> Message {
+        let events = self.events("acme", "alice").await;
+        let newest = events.iter().rev().find_map(|event| match &event.data {
+            EventData::MessageCreated(message) => Some(Message::clone(message)),
+            _ => None,
+        });
+        newest.expect("there is a message")
+    }
+}
+
+/// An account id.
+pub fn account_id(text: &str) -> AccountId {
+    AccountId::new(text).expect("an account id")
+}
+
+/// A user id.
+pub fn user_id(text: &str) -> UserId {
+    UserId::new(text).expect("a user id")
+}
+
+/// The business number.
+pub fn number() -> NumberId {
+    NumberId::new(NUMBER).expect("a number id")
+}
+
+/// Who asks.
+pub fn asker(account: &str, user: &str) -> Asker {
+    Asker {
+        account: account_id(account),
+        user: user_id(user),
+    }
+}
+
+/// An inbound text of Ana.
+pub fn inbound(wamid: &str, text: &str, at: Millis) -> Update {
+    Update::Message(Box::new(Inbound {
+        number: number(),
+        person: Person {
+            phone: Some(ANA.to_owned()),
+            name: Some("Ana".to_owned()),
+            ..Person::default()
+        },
+        wamid: Wamid::new(wamid).expect("a wamid"),
+        at,
+        kind: Kind::Text,
+        text: Some(text.to_owned()),
+        media: None,
+        payload: None,
+        reply_to: None,
+    }))
+}
+
+/// A status.
+pub fn status(wamid: &str, message: Option<MessageId>, status: Status, at: Millis) -> Update {
+    let wamid = Wamid::new(wamid).expect("a wamid");
+    Update::Status(Box::new(StatusUpdate {
+        number: number(),
+        wamid,
+        message,
+        status,
+        at,
+        error: None,
+    }))
+}
+
+/// The body of `message.send` with a text.
+pub fn text_message(to: Target, text: &str) -> CommandBody {
+    CommandBody::MessageSend(MessageSend {
+        to,
+        content: Content::Text(text.to_owned()),
+        reply_to: None,
+    })
+}
+
+/// To Ana's phone.
+pub fn to_ana() -> Target {
+    Target::WhatsApp {
+        phone: ANA.to_owned(),
+        number: number(),
+    }
+}
+
+/// To a conversation.
+pub fn to_conversation(id: ConversationId) -> Target {
+    Target::Conversation(id)
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::new(Epoch(7));
+    let number = Number {
+        id: number(),
+        account: account_id("acme"),
+        agents: Agents::All,
+        triage: Vec::new(),
+    };
+    settings.numbers = vec![number];
+    settings
+}
+
+fn clock(now: &Arc<AtomicU64>) -> Clock {
+    let now = now.clone();
+    Arc::new(move || Millis(now.load(Ordering::SeqCst)))
+}
+
+/// Makes a test of every case for the engine that `$open` (an expression of type [`Open`]) opens.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($open:expr) => {
+        $crate::conformance_suite!(@cases $open,
+            events_are_numbered_without_a_gap_and_alike_for_all_members,
+            numbers_go_on_after_a_reopen,
+            memory_and_disk_give_the_same_page,
+            a_refused_command_of_a_311_client_stands_in_the_inbox,
+            the_same_command_twice_has_the_effect_of_once,
+            the_same_id_with_another_body_is_refused,
+            refusals_name_their_code_and_leave_no_trace,
+            nobody_writes_into_another_accounts_conversation,
+            unread_is_position_minus_read_minus_own,
+            user_to_user_is_sent_at_commit,
+            the_same_webhook_five_times_is_one_message,
+            a_thousand_updates_are_a_thousand_effects,
+            statuses_in_any_order_end_at_the_highest,
+            a_status_before_its_wamid_is_known_is_applied_later,
+            a_status_of_a_foreign_message_id_changes_nothing,
+            an_unknown_number_is_counted_and_disturbs_nothing,
+            a_journaled_webhook_is_worked_off_once_also_over_a_reopen,
+            persons_are_found_by_any_of_their_ids,
+            a_send_is_attempted_once,
+            an_attempt_left_open_is_unknown_and_a_status_settles_it,
+            a_status_that_overtakes_the_answer_settles_nothing_twice,
+            a_send_that_failed_or_waits_is_where_it_should_be,
+            a_session_goes_on_where_it_was_acknowledged,
+            a_session_that_expired_or_is_cleaned_starts_anew,
+            a_taken_over_connection_cannot_close_its_successor,
+            a_subscription_starts_where_the_client_says,
+            sessions_outlive_a_reopen_with_everything_counted_as_sent,
+            a_general_message_waits_for_every_session_that_must_not_miss_it,
+            acknowledged_messages_go_and_their_numbers_stay_used,
+            queues_are_of_one_account_and_respect_no_local,
+            an_unsubscribed_session_gets_nothing_more,
+            lists_show_the_newest_first_and_page_without_a_gap,
+            messages_page_both_ways,
+            strangers_see_nothing,
+        );
+    };
+    (@cases $open:expr, $($case:ident,)+) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let world = $crate::conformance::World::new($open).await;
+                $crate::conformance::$case(world).await;
+            }
+        )+
+    };
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, KeyRange, Order, Rows};
+use super::{Batch, Each, KeyRange, Order, Rows};
 use crate::Store;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::rows::Table;
@@ -30,7 +30,10 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { journal_max_bytes: 64 << 20, memtable_max_bytes: 16 << 20 }
+        Self {
+            journal_max_bytes: 64 << 20,
+            memtable_max_bytes: 16 << 20,
+        }
     }
 }
 
@@ -38,10 +41,17 @@ impl Default for Sizes {
 ///
 /// # Errors
 /// [`OpenError`]: the folder cannot be used, holds another format, or is in use by another process.
-pub fn open(path: &Path, sizes: Sizes, settings: Settings, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
-    let rows = Fjall::open(path, sizes)
-        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
-    Ok(Log::start(Arc::new(rows), settings, clock, &path.display().to_string())?)
+pub fn open(
+    path: &Path,
+    sizes: Sizes,
+    settings: Settings,
+    clock: Clock,
+) -> Result<Arc<dyn Store>, OpenError> {
+    let rows = Fjall::open(path, sizes).map_err(|e| OpenError::Engine {
+        path: path.display().to_string(),
+        why: e.to_string(),
+    })?;
+    Log::start(Arc::new(rows), settings, clock, &path.display().to_string())
 }
 
 /// Tables that are written together and read alike share a keyspace: each keyspace costs a memtable.
@@ -74,7 +84,10 @@ impl Fjall {
             .max_journaling_size(sizes.journal_max_bytes)
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(sizes.memtable_max_bytes);
-        let spaces = SPACES.iter().map(|name| db.keyspace(name, options)).collect::<fjall::Result<_>>()?;
+        let spaces = SPACES
+            .iter()
+            .map(|name| db.keyspace(name, options))
+            .collect::<fjall::Result<_>>()?;
         Ok(Self { db, spaces })
     }
 
@@ -89,15 +102,14 @@ fn unreadable(error: impl std::fmt::Display) -> ReadError {
 
 impl Rows for Fjall {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.space(key).get(key).map_err(unreadable)?.map(|value| value.to_vec()))
+        Ok(self
+            .space(key)
+            .get(key)
+            .map_err(unreadable)?
+            .map(|value| value.to_vec()))
     }
 
-    fn scan(
-        &self,
-        range: &KeyRange,
-        order: Order,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError>,
-    ) -> Result<(), ReadError> {
+    fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
         if range.from >= range.to {
             return Ok(());
         }
@@ -123,10 +135,14 @@ impl Rows for Fjall {
                 None => write.remove(&space, key),
             }
         }
-        write.commit().map_err(|e| CommitError::Unavailable(e.to_string()))
+        write
+            .commit()
+            .map_err(|e| CommitError::Unavailable(e.to_string()))
     }
 
     fn sync(&self) -> Result<(), CommitError> {
-        self.db.persist(PersistMode::SyncData).map_err(|e| CommitError::Unavailable(e.to_string()))
+        self.db
+            .persist(PersistMode::SyncData)
+            .map_err(|e| CommitError::Unavailable(e.to_string()))
     }
 }

@@ -5,19 +5,33 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Batch, KeyRange, Order, Rows};
+use super::{Batch, Each, KeyRange, Order, Rows};
+use crate::Store;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::rows::Key;
 use crate::settings::Settings;
 use crate::writer::{Clock, Log};
-use crate::Store;
 
 /// Opens an empty store in memory.
 ///
 /// # Errors
 /// [`OpenError`] where the writer's thread cannot be started.
 pub fn open(settings: Settings, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(Log::start(Arc::new(Memory::default()), settings, clock, "memory")?)
+    Disk::default().open(settings, clock)
+}
+
+/// What outlives a store in memory, as a disk outlives a process: open it again to see what a restart sees.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Memory>);
+
+impl Disk {
+    /// Opens the store that stands on this disk.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the writer's thread cannot be started.
+    pub fn open(&self, settings: Settings, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
+        Log::start(self.0.clone(), settings, clock, "memory")
+    }
 }
 
 #[derive(Default)]
@@ -27,15 +41,15 @@ pub(crate) struct Memory {
 
 impl Rows for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+        Ok(self
+            .rows
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned())
     }
 
-    fn scan(
-        &self,
-        range: &KeyRange,
-        order: Order,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError>,
-    ) -> Result<(), ReadError> {
+    fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
         if range.from >= range.to {
             return Ok(());
         }

@@ -40,12 +40,18 @@ impl KeyRange {
     /// Keys that start with `prefix` and are above `after`.
     pub(crate) fn after(prefix: Key, mut after: Key) -> Self {
         after.push(0);
-        Self { from: after, to: after_prefix(prefix) }
+        Self {
+            from: after,
+            to: after_prefix(prefix),
+        }
     }
 
     /// Keys that start with `prefix` and are below `before`.
     pub(crate) fn before(prefix: Key, before: Key) -> Self {
-        Self { from: prefix, to: before }
+        Self {
+            from: prefix,
+            to: before,
+        }
     }
 }
 
@@ -60,18 +66,16 @@ fn after_prefix(mut prefix: Key) -> Key {
     vec![u8::MAX]
 }
 
+/// Takes the rows of a scan one by one; false ends it.
+pub(crate) type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError> + 'a;
+
 /// Sorted bytes with atomic, durable batches.
 pub(crate) trait Rows: Send + Sync + 'static {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
 
     /// Calls `each` for the rows of a range until it returns false.
-    fn scan(
-        &self,
-        range: &KeyRange,
-        order: Order,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, ReadError>,
-    ) -> Result<(), ReadError>;
+    fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError>;
 
     /// Makes a batch visible and, with `sync`, durable before it returns. Called by one thread only.
     fn commit(&self, batch: Batch, sync: bool) -> Result<(), CommitError>;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use schemas::command::{Content, MessageSend, Target};
 use schemas::message::{ConversationKind, Direction, Kind, SenderKind};
 use schemas::{
-    AccountId, Command, CommandBody, ContactId, ConversationId, ErrorCode, EventData, MessageId, NumberId, Pos, Status,
-    UserId,
+    AccountId, Command, CommandBody, ContactId, ConversationId, ErrorCode, EventData, MessageId, NumberId,
+    Pos, Status, UserId,
 };
 
 use super::inbox::Draft;
@@ -33,7 +33,10 @@ impl From<ReadError> for Stop {
 }
 
 fn refuse<T>(code: ErrorCode, detail: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Refused(Refusal { code, detail: detail.into() }))
+    Err(Stop::Refused(Refusal {
+        code,
+        detail: detail.into(),
+    }))
 }
 
 /// Where a message goes.
@@ -69,7 +72,12 @@ impl Plan {
         }
     }
 
-    fn carry_out(&mut self, view: &mut View<'_>, op: &CommandOp, effects: &mut Effects) -> Result<CommandDone, Stop> {
+    fn carry_out(
+        &mut self,
+        view: &mut View<'_>,
+        op: &CommandOp,
+        effects: &mut Effects,
+    ) -> Result<CommandDone, Stop> {
         let key = keys::hashed(Table::Dedupe, command_hash(&op.account, &op.user, &op.command.id));
         let fingerprint = op.command.fingerprint();
         if let Some(before) = view.get::<DedupeRow>(&key)? {
@@ -82,12 +90,24 @@ impl Plan {
                 None
             }
         };
-        view.put(key, &DedupeRow { fingerprint, message, at: self.now.0 });
+        view.put(
+            key,
+            &DedupeRow {
+                fingerprint,
+                message,
+                at: self.now.0,
+            },
+        );
         let message = match message {
-            Some(id) => view.get::<LogRow>(&keys::log(id))?.map(|row| row.message(id, None)),
+            Some(id) => view
+                .get::<LogRow>(&keys::log(id))?
+                .map(|row| row.message(id, None)),
             None => None,
         };
-        Ok(CommandDone { message, repeated: false })
+        Ok(CommandDone {
+            message,
+            repeated: false,
+        })
     }
 
     fn message_send(
@@ -102,29 +122,60 @@ impl Plan {
             && reply.conversation == *conversation
             && !view.has(&keys::log(reply))?
         {
-            return refuse(ErrorCode::CommandMalformed, "field `reply_to`: there is no such message");
+            return refuse(
+                ErrorCode::CommandMalformed,
+                "field `reply_to`: there is no such message",
+            );
         }
         let to = self.destination(view, &op.account, &op.user, &send.to)?;
-        if send.reply_to.is_some_and(|reply| reply.conversation != to.conversation) {
-            return refuse(ErrorCode::CommandMalformed, "field `reply_to`: is a message of another conversation");
+        if send
+            .reply_to
+            .is_some_and(|reply| reply.conversation != to.conversation)
+        {
+            return refuse(
+                ErrorCode::CommandMalformed,
+                "field `reply_to`: is a message of another conversation",
+            );
         }
         let Some(pos) = self.next_pos(view, to.conversation)? else {
-            return refuse(ErrorCode::ConversationUnknown, ErrorCode::ConversationUnknown.meaning());
+            return refuse(
+                ErrorCode::ConversationUnknown,
+                ErrorCode::ConversationUnknown.meaning(),
+            );
         };
-        let id = MessageId { conversation: to.conversation, pos };
+        let id = MessageId {
+            conversation: to.conversation,
+            pos,
+        };
         let row = self.sent_row(op, send, &to, send.reply_to.map(|r| r.pos));
         view.put(keys::log(id), &row);
         self.own_message(view, InboxKey::of(&op.account, &op.user), to.conversation)?;
         if to.kind == ConversationKind::Whatsapp {
-            view.put(keys::open(id), &OpenRow { state: 0, at: self.now.0, attempts: 0 });
+            view.put(
+                keys::open(id),
+                &OpenRow {
+                    state: 0,
+                    at: self.now.0,
+                    attempts: 0,
+                },
+            );
             effects.sends.insert(id);
         }
-        let origin = Origin { path: Path::DeviceToDevice, received_us: op.received_us };
+        let origin = Origin {
+            path: Path::DeviceToDevice,
+            received_us: op.received_us,
+        };
         self.announce_created(view, id, &row, origin, effects)?;
         Ok(id)
     }
 
-    fn sent_row(&self, op: &CommandOp, send: &MessageSend, to: &Destination, reply_to: Option<Pos>) -> LogRow {
+    fn sent_row(
+        &self,
+        op: &CommandOp,
+        send: &MessageSend,
+        to: &Destination,
+        reply_to: Option<Pos>,
+    ) -> LogRow {
         let Content::Text(text) = &send.content;
         LogRow {
             direction: Direction::Out,
@@ -138,7 +189,11 @@ impl Plan {
             command_id: Some(op.command.id.clone()),
             reply_to,
             // User to user there is nothing beyond the commit to wait for.
-            status: if to.kind == ConversationKind::Whatsapp { Status::Sending } else { Status::Sent },
+            status: if to.kind == ConversationKind::Whatsapp {
+                Status::Sending
+            } else {
+                Status::Sent
+            },
             wamid: None,
             created_at: self.now.0,
             received_us: op.received_us,
@@ -167,10 +222,17 @@ impl Plan {
         origin: Option<Origin>,
         effects: &mut Effects,
     ) -> Result<(), ReadError> {
-        let Some(cached) = self.conversation(view, conversation)? else { return Ok(()) };
+        let Some(cached) = self.conversation(view, conversation)? else {
+            return Ok(());
+        };
         let row: ConversationRow = cached.row.clone();
         let members = self.members(&row);
-        let draft = Draft { account: row.account, conversation: Some(conversation), data, origin };
+        let draft = Draft {
+            account: row.account,
+            conversation: Some(conversation),
+            data,
+            origin,
+        };
         self.append(view, &members, &draft, effects)
     }
 
@@ -185,7 +247,10 @@ impl Plan {
             Target::Conversation(id) => self.existing(view, account, user, *id),
             Target::WhatsApp { phone, number } => {
                 let number = self.own_number(view, account, user, number)?;
-                let person = Person { phone: Some(phone.clone()), ..Person::default() };
+                let person = Person {
+                    phone: Some(phone.clone()),
+                    ..Person::default()
+                };
                 let contact = self.contact_of(view, account, &person)?;
                 self.with_contact(view, &number, contact.id)
             }
@@ -197,7 +262,10 @@ impl Plan {
                     return refuse(ErrorCode::ContactUnknown, ErrorCode::ContactUnknown.meaning());
                 }
                 if row.phone.is_none() && row.user_id.is_none() && row.parent_user_id.is_none() {
-                    return refuse(ErrorCode::RecipientUnreachable, ErrorCode::RecipientUnreachable.meaning());
+                    return refuse(
+                        ErrorCode::RecipientUnreachable,
+                        ErrorCode::RecipientUnreachable.meaning(),
+                    );
                 }
                 let number = match number {
                     Some(number) => self.own_number(view, account, user, number)?,
@@ -211,7 +279,10 @@ impl Plan {
                 }
                 self.user_seen(view, account, user, false)?;
                 let conversation = self.direct_conversation(view, account, user, other)?;
-                Ok(Destination { conversation, kind: ConversationKind::Direct })
+                Ok(Destination {
+                    conversation,
+                    kind: ConversationKind::Direct,
+                })
             }
         }
     }
@@ -225,16 +296,28 @@ impl Plan {
     ) -> Result<Destination, Stop> {
         let row = self.conversation(view, id)?.map(|cached| cached.row.clone());
         match row {
-            Some(row) if row.account == *account && self.is_member(view, &row, user)? => {
-                Ok(Destination { conversation: id, kind: row.kind })
-            }
-            _ => refuse(ErrorCode::ConversationUnknown, ErrorCode::ConversationUnknown.meaning()),
+            Some(row) if row.account == *account && self.is_member(view, &row, user)? => Ok(Destination {
+                conversation: id,
+                kind: row.kind,
+            }),
+            _ => refuse(
+                ErrorCode::ConversationUnknown,
+                ErrorCode::ConversationUnknown.meaning(),
+            ),
         }
     }
 
-    fn with_contact(&mut self, view: &View<'_>, number: &Number, contact: ContactId) -> Result<Destination, Stop> {
+    fn with_contact(
+        &mut self,
+        view: &View<'_>,
+        number: &Number,
+        contact: ContactId,
+    ) -> Result<Destination, Stop> {
         let conversation = self.whatsapp_conversation(view, number, contact)?;
-        Ok(Destination { conversation, kind: ConversationKind::Whatsapp })
+        Ok(Destination {
+            conversation,
+            kind: ConversationKind::Whatsapp,
+        })
     }
 
     fn own_number(
@@ -245,7 +328,9 @@ impl Plan {
         id: &NumberId,
     ) -> Result<Number, Stop> {
         match self.numbers.get(id) {
-            Some(number) if number.account == *account && self.is_agent(view, number, user)? => Ok(number.clone()),
+            Some(number) if number.account == *account && self.is_agent(view, number, user)? => {
+                Ok(number.clone())
+            }
             _ => refuse(ErrorCode::NumberUnknown, ErrorCode::NumberUnknown.meaning()),
         }
     }
@@ -255,7 +340,10 @@ impl Plan {
         match (of_account.next(), of_account.next()) {
             (Some(number), None) => self.own_number(view, account, user, &number.id),
             (None, _) => refuse(ErrorCode::NumberUnknown, "the account has no business number"),
-            _ => refuse(ErrorCode::NumberUnknown, "the account has several business numbers; give `to.number`"),
+            _ => refuse(
+                ErrorCode::NumberUnknown,
+                "the account has several business numbers; give `to.number`",
+            ),
         }
     }
 
@@ -269,10 +357,16 @@ impl Plan {
     ) -> Result<(), Stop> {
         self.existing(view, &op.account, &op.user, conversation)?;
         if up_to.conversation != conversation || !view.has(&keys::log(up_to))? {
-            return refuse(ErrorCode::CommandMalformed, "field `up_to`: there is no such message in this conversation");
+            return refuse(
+                ErrorCode::CommandMalformed,
+                "field `up_to`: there is no such message in this conversation",
+            );
         }
         if self.mark_read(view, &op.account, &op.user, up_to)? {
-            let data = EventData::ReceiptRead { by: op.user.clone(), up_to };
+            let data = EventData::ReceiptRead {
+                by: op.user.clone(),
+                up_to,
+            };
             self.announce(view, conversation, data, None, effects)?;
         }
         Ok(())
@@ -285,16 +379,24 @@ fn repeated(view: &View<'_>, before: &DedupeRow, fingerprint: [u8; 8]) -> Result
         return refuse(ErrorCode::IdReused, ErrorCode::IdReused.meaning());
     }
     let message = match before.message {
-        Some(id) => view.get::<LogRow>(&keys::log(id))?.map(|row| row.message(id, None)),
+        Some(id) => view
+            .get::<LogRow>(&keys::log(id))?
+            .map(|row| row.message(id, None)),
         None => None,
     };
-    Ok(CommandDone { message, repeated: true })
+    Ok(CommandDone {
+        message,
+        repeated: true,
+    })
 }
 
 /// For the type's users elsewhere: a command op is as large as its text, roughly.
 pub(crate) fn cost(command: &Command) -> usize {
     match &command.body {
-        CommandBody::MessageSend(MessageSend { content: Content::Text(text), .. }) => text.len(),
+        CommandBody::MessageSend(MessageSend {
+            content: Content::Text(text),
+            ..
+        }) => text.len(),
         CommandBody::MessageRead { .. } => 0,
     }
 }

@@ -1,6 +1,7 @@
 //! Conversations: whose they are, where they stand in lists, how much of them is unread.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
 use schemas::message::{ConversationKind, ConversationState};
 use schemas::{AccountId, ContactId, ConversationId, MessageId, Millis, NumberId, Pos, UserId, ids::hash128};
@@ -24,24 +25,42 @@ pub(super) struct Cached {
     pub(super) row: ConversationRow,
     /// Its place in the lists as written, where it was written.
     written_at: Option<u64>,
-    members: BTreeMap<InboxKey, (MemberRow, bool)>,
+    members: BTreeMap<InboxKey, Member>,
+}
+
+/// A member's read position in the plan's memory.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    row: MemberRow,
+    /// To be written at the end of the group.
+    changed: bool,
 }
 
 /// The list of a number's conversations.
 pub(crate) fn list_of_number(account: &AccountId, number: &NumberId) -> u128 {
-    hash128("list of number", &[account.as_str().as_bytes(), number.as_str().as_bytes()])
+    hash128(
+        "list of number",
+        &[account.as_str().as_bytes(), number.as_str().as_bytes()],
+    )
 }
 
 /// The list of a user's direct and group conversations.
 pub(crate) fn list_of_user(account: &AccountId, user: &UserId) -> u128 {
-    hash128("list of user", &[account.as_str().as_bytes(), user.as_str().as_bytes()])
+    hash128(
+        "list of user",
+        &[account.as_str().as_bytes(), user.as_str().as_bytes()],
+    )
 }
 
 /// The lists a conversation stands in.
 fn lists(row: &ConversationRow) -> Vec<u128> {
     match &row.number {
         Some(number) => vec![list_of_number(&row.account, number)],
-        None => row.members.iter().map(|user| list_of_user(&row.account, user)).collect(),
+        None => row
+            .members
+            .iter()
+            .map(|user| list_of_user(&row.account, user))
+            .collect(),
     }
 }
 
@@ -52,12 +71,20 @@ impl Plan {
         view: &View<'_>,
         id: ConversationId,
     ) -> Result<Option<&mut Cached>, ReadError> {
-        if !self.conversations.contains_key(&id) {
-            let Some(row) = view.get::<ConversationRow>(&keys::conversation(id))? else { return Ok(None) };
-            let written_at = Some(row.activity_at);
-            self.conversations.insert(id, Cached { row, written_at, members: BTreeMap::new() });
+        match self.conversations.entry(id) {
+            Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
+            Entry::Vacant(entry) => {
+                let Some(row) = view.get::<ConversationRow>(&keys::conversation(id))? else {
+                    return Ok(None);
+                };
+                let written_at = Some(row.activity_at);
+                Ok(Some(entry.insert(Cached {
+                    row,
+                    written_at,
+                    members: BTreeMap::new(),
+                })))
+            }
         }
-        Ok(self.conversations.get_mut(&id))
     }
 
     /// The conversation of a number with a contact, made if there is none.
@@ -69,7 +96,13 @@ impl Plan {
     ) -> Result<ConversationId, ReadError> {
         let id = ConversationId::whatsapp(&number.account, &number.id, contact);
         if self.conversation(view, id)?.is_none() {
-            let row = new_row(&number.account, ConversationKind::Whatsapp, Some(number.id.clone()), Some(contact), vec![]);
+            let row = new_row(
+                &number.account,
+                ConversationKind::Whatsapp,
+                Some(number.id.clone()),
+                Some(contact),
+                vec![],
+            );
             self.make(id, row);
         }
         Ok(id)
@@ -88,13 +121,23 @@ impl Plan {
             let mut members = vec![one.clone(), other.clone()];
             members.sort_unstable();
             members.dedup();
-            self.make(id, new_row(account, ConversationKind::Direct, None, None, members));
+            self.make(
+                id,
+                new_row(account, ConversationKind::Direct, None, None, members),
+            );
         }
         Ok(id)
     }
 
     fn make(&mut self, id: ConversationId, row: ConversationRow) {
-        self.conversations.insert(id, Cached { row, written_at: None, members: BTreeMap::new() });
+        self.conversations.insert(
+            id,
+            Cached {
+                row,
+                written_at: None,
+                members: BTreeMap::new(),
+            },
+        );
         self.touched.insert(id);
     }
 
@@ -116,12 +159,23 @@ impl Plan {
     fn agents_of(&self, number: &Number) -> Vec<UserId> {
         match &number.agents {
             Agents::Named(users) => users.clone(),
-            Agents::All => self.agents.get(&number.account).into_iter().flatten().cloned().collect(),
+            Agents::All => self
+                .agents
+                .get(&number.account)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
         }
     }
 
     /// May this user write there? Every agent of the number, every member of a direct or group conversation.
-    pub(super) fn is_member(&self, view: &View<'_>, row: &ConversationRow, user: &UserId) -> Result<bool, ReadError> {
+    pub(super) fn is_member(
+        &self,
+        view: &View<'_>,
+        row: &ConversationRow,
+        user: &UserId,
+    ) -> Result<bool, ReadError> {
         let Some(number) = row.number.as_ref().and_then(|id| self.numbers.get(id)) else {
             return Ok(row.members.contains(user));
         };
@@ -129,16 +183,25 @@ impl Plan {
     }
 
     /// Does this user answer this number?
-    pub(super) fn is_agent(&self, view: &View<'_>, number: &Number, user: &UserId) -> Result<bool, ReadError> {
+    pub(super) fn is_agent(
+        &self,
+        view: &View<'_>,
+        number: &Number,
+        user: &UserId,
+    ) -> Result<bool, ReadError> {
         crate::history::is_agent(number, user, || {
-            Ok(view.get::<crate::rows::UserRow>(&keys::user(InboxKey::of(&number.account, user)))?.is_some_and(|u| u.agent))
+            Ok(view
+                .get::<crate::rows::UserRow>(&keys::user(InboxKey::of(&number.account, user)))?
+                .is_some_and(|u| u.agent))
         })
     }
 
     /// Takes the next position of a conversation's log; its activity is now.
     pub(super) fn next_pos(&mut self, view: &View<'_>, id: ConversationId) -> Result<Option<Pos>, ReadError> {
         let now = self.now.0;
-        let Some(cached) = self.conversation(view, id)? else { return Ok(None) };
+        let Some(cached) = self.conversation(view, id)? else {
+            return Ok(None);
+        };
         cached.row.head = cached.row.head.next();
         cached.row.activity_at = cached.row.activity_at.max(now);
         let pos = cached.row.head;
@@ -147,10 +210,16 @@ impl Plan {
     }
 
     /// The customer wrote: the window is open for a day from then.
-    pub(super) fn open_window(&mut self, view: &View<'_>, id: ConversationId, written: Millis) -> Result<(), ReadError> {
+    pub(super) fn open_window(
+        &mut self,
+        view: &View<'_>,
+        id: ConversationId,
+        written: Millis,
+    ) -> Result<(), ReadError> {
         if let Some(cached) = self.conversation(view, id)? {
             let until = written.plus(WINDOW_MS).0;
-            cached.row.window_expires_at = Some(cached.row.window_expires_at.map_or(until, |old| old.max(until)));
+            cached.row.window_expires_at =
+                Some(cached.row.window_expires_at.map_or(until, |old| old.max(until)));
         }
         self.touched.insert(id);
         Ok(())
@@ -161,29 +230,44 @@ impl Plan {
         view: &View<'_>,
         inbox: InboxKey,
         id: ConversationId,
-    ) -> Result<Option<(Pos, &'p mut (MemberRow, bool))>, ReadError> {
-        let Some(cached) = self.conversation(view, id)? else { return Ok(None) };
+    ) -> Result<Option<(Pos, &'p mut Member)>, ReadError> {
+        let Some(cached) = self.conversation(view, id)? else {
+            return Ok(None);
+        };
         let head = cached.row.head;
         let member = match cached.members.entry(inbox) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert((view.get(&keys::member(inbox, id))?.unwrap_or_default(), false))
-            }
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Member {
+                row: view.get(&keys::member(inbox, id))?.unwrap_or_default(),
+                changed: false,
+            }),
         };
         Ok(Some((head, member)))
     }
 
     /// Unread = position − read position − own since.
-    pub(super) fn unread(&mut self, view: &View<'_>, inbox: InboxKey, id: ConversationId) -> Result<u64, ReadError> {
+    pub(super) fn unread(
+        &mut self,
+        view: &View<'_>,
+        inbox: InboxKey,
+        id: ConversationId,
+    ) -> Result<u64, ReadError> {
         let member = self.member(view, inbox, id)?;
-        Ok(member.map_or(0, |(head, (row, _))| head.0.saturating_sub(row.read.0).saturating_sub(row.own_since)))
+        Ok(member.map_or(0, |(head, Member { row, .. })| {
+            head.0.saturating_sub(row.read.0).saturating_sub(row.own_since)
+        }))
     }
 
     /// A member wrote a message himself: it is not unread for him.
-    pub(super) fn own_message(&mut self, view: &View<'_>, inbox: InboxKey, id: ConversationId) -> Result<(), ReadError> {
-        if let Some((_, (row, changed))) = self.member(view, inbox, id)? {
-            row.own_since += 1;
-            *changed = true;
+    pub(super) fn own_message(
+        &mut self,
+        view: &View<'_>,
+        inbox: InboxKey,
+        id: ConversationId,
+    ) -> Result<(), ReadError> {
+        if let Some((_, member)) = self.member(view, inbox, id)? {
+            member.row.own_since += 1;
+            member.changed = true;
             self.touched.insert(id);
         }
         Ok(())
@@ -198,14 +282,25 @@ impl Plan {
         up_to: MessageId,
     ) -> Result<bool, ReadError> {
         let (id, inbox) = (up_to.conversation, InboxKey::of(account, user));
-        let Some((head, (row, _))) = self.member(view, inbox, id)? else { return Ok(false) };
+        let Some((head, Member { row, .. })) = self.member(view, inbox, id)? else {
+            return Ok(false);
+        };
         if up_to.pos <= row.read {
             return Ok(false);
         }
-        let own_since = if up_to.pos >= head { 0 } else { own_after(view, up_to, user)? };
-        if let Some((_, (row, changed))) = self.member(view, inbox, id)? {
-            *row = MemberRow { read: up_to.pos, own_since };
-            *changed = true;
+        let own_since = if up_to.pos >= head {
+            0
+        } else {
+            own_after(view, up_to, user)?
+        };
+        if let Some((_, member)) = self.member(view, inbox, id)? {
+            *member = Member {
+                row: MemberRow {
+                    read: up_to.pos,
+                    own_since,
+                },
+                changed: true,
+            };
         }
         self.touched.insert(id);
         Ok(true)
@@ -214,7 +309,9 @@ impl Plan {
     /// Writes the conversations that the group touched: row, places in lists, read positions.
     pub(super) fn write_touched(&mut self, view: &mut View<'_>) {
         for id in std::mem::take(&mut self.touched) {
-            let Some(cached) = self.conversations.get_mut(&id) else { continue };
+            let Some(cached) = self.conversations.get_mut(&id) else {
+                continue;
+            };
             if cached.written_at != Some(cached.row.activity_at) {
                 for list in lists(&cached.row) {
                     if let Some(old) = cached.written_at {
@@ -225,9 +322,9 @@ impl Plan {
                 cached.written_at = Some(cached.row.activity_at);
             }
             view.put(keys::conversation(id), &cached.row);
-            for (inbox, (member, changed)) in &mut cached.members {
-                if std::mem::take(changed) {
-                    view.put(keys::member(*inbox, id), member);
+            for (inbox, member) in &mut cached.members {
+                if std::mem::take(&mut member.changed) {
+                    view.put(keys::member(*inbox, id), &member.row);
                 }
             }
         }

@@ -87,7 +87,11 @@ impl Plan {
     pub(crate) fn new(settings: &Settings, epoch: Epoch) -> Self {
         Self {
             epoch,
-            numbers: settings.numbers.iter().map(|n| (n.id.clone(), n.clone())).collect(),
+            numbers: settings
+                .numbers
+                .iter()
+                .map(|n| (n.id.clone(), n.clone()))
+                .collect(),
             fanout_max: settings.fanout_max,
             agents: HashMap::new(),
             inboxes: HashMap::new(),
@@ -136,9 +140,16 @@ impl Plan {
     }
 
     /// Plans one op. On error the group so far is worthless: throw the view away and call [`Plan::reload`].
-    pub(crate) fn apply(&mut self, view: &mut View<'_>, op: &Op, effects: &mut Effects) -> Result<Outcome, ReadError> {
+    pub(crate) fn apply(
+        &mut self,
+        view: &mut View<'_>,
+        op: &Op,
+        effects: &mut Effects,
+    ) -> Result<Outcome, ReadError> {
         match op {
-            Op::UserSeen(seen) => self.user_seen(view, &seen.account, &seen.user, seen.agent).map(|()| Outcome::Done),
+            Op::UserSeen(seen) => self
+                .user_seen(view, &seen.account, &seen.user, seen.agent)
+                .map(|()| Outcome::Done),
             Op::SessionOpen(open) => self.session_open(view, open),
             Op::SessionClose(close) => self.session_close(view, close),
             Op::Subscribe(subscribe) => self.subscribe(view, subscribe),

@@ -30,7 +30,14 @@ impl Plan {
         let known: Option<UserRow> = view.get(&key)?;
         let agent = agent || known.as_ref().is_some_and(|row| row.agent);
         if known.is_none_or(|row| row.agent != agent) {
-            view.put(key, &UserRow { account: account.clone(), user: user.clone(), agent });
+            view.put(
+                key,
+                &UserRow {
+                    account: account.clone(),
+                    user: user.clone(),
+                    agent,
+                },
+            );
         }
         if agent {
             self.remember_agent(account, user);
@@ -48,7 +55,12 @@ impl Plan {
                 Agents::All => &[][..],
                 Agents::Named(users) => users,
             };
-            named.extend(listed.iter().chain(&number.triage).map(|user| (number.account.clone(), user.clone())));
+            named.extend(
+                listed
+                    .iter()
+                    .chain(&number.triage)
+                    .map(|user| (number.account.clone(), user.clone())),
+            );
         }
         for (account, user) in named {
             self.user_seen(view, &account, &user, true)?;
@@ -57,7 +69,12 @@ impl Plan {
     }
 
     /// Is there such a user?
-    pub(super) fn user_exists(&self, view: &View<'_>, account: &AccountId, user: &UserId) -> Result<bool, ReadError> {
+    pub(super) fn user_exists(
+        &self,
+        view: &View<'_>,
+        account: &AccountId,
+        user: &UserId,
+    ) -> Result<bool, ReadError> {
         view.has(&keys::user(InboxKey::of(account, user)))
     }
 
@@ -75,7 +92,10 @@ impl Plan {
         ];
         let mut known = None;
         let mut missing = Vec::new();
-        for (kind, value) in identities.into_iter().filter_map(|(kind, value)| Some((kind, value?))) {
+        for (kind, value) in identities
+            .into_iter()
+            .filter_map(|(kind, value)| Some((kind, value?)))
+        {
             let key = keys::hashed(Table::Identity, identity_hash(account, kind, value));
             match view.get_bytes(&key)? {
                 // The first of them decides: the BSUID before the phone, which may have changed hands.

@@ -58,7 +58,9 @@ impl Subscriptions {
     /// The sessions that get a message, each once: highest QoS of its matching filters, all their identifiers.
     fn matches(&self, op: &Publish) -> BTreeMap<SessionKey, Match> {
         let mut found: BTreeMap<SessionKey, Match> = BTreeMap::new();
-        let Some(trie) = self.accounts.get(&op.account) else { return found };
+        let Some(trie) = self.accounts.get(&op.account) else {
+            return found;
+        };
         trie.matches(&op.message.topic, |session, wish| {
             if wish.no_local && *session == op.publisher {
                 return; // [v5:3.8.3-3]
@@ -90,8 +92,12 @@ impl Plan {
         if let Some(head) = self.queues.get(&session) {
             return Ok(head.n);
         }
-        let last = view.last(keys::session(Table::Queue, session))?.and_then(|(key, _)| keys::number_of(&key));
-        let cursor: CursorRow = view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default();
+        let last = view
+            .last(keys::session(Table::Queue, session))?
+            .and_then(|(key, _)| keys::number_of(&key));
+        let cursor: CursorRow = view
+            .get(&keys::session(Table::Cursor, session))?
+            .unwrap_or_default();
         let n = last.unwrap_or(0).max(cursor.queue);
         self.queues.insert(session, QueueHead { n });
         Ok(n)
@@ -113,7 +119,10 @@ impl Plan {
             let n = self.queue_head(view, session)? + 1;
             let queued = QueuedMessage {
                 n,
-                message: Arc::new(Publication { qos, ..op.message.clone() }),
+                message: Arc::new(Publication {
+                    qos,
+                    ..op.message.clone()
+                }),
                 subscription_ids: wish.ids,
                 retain: wish.retain,
                 at: self.now,

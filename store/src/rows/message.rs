@@ -42,13 +42,17 @@ impl LogRow {
     /// The message as it was made, or as it is now.
     pub(crate) fn message(&self, id: MessageId, state: Option<&StateRow>) -> Message {
         let conversation: ConversationId = id.conversation;
-        let json = |text: &Option<String>| text.as_deref().and_then(|t| serde_json_value(t));
+        let json = |text: &Option<String>| text.as_deref().and_then(serde_json_value);
         Message {
             id,
             conversation,
             command_id: self.command_id.clone(),
             direction: self.direction,
-            sender: Sender { kind: self.sender_kind, id: self.sender_id.clone(), name: self.sender_name.clone() },
+            sender: Sender {
+                kind: self.sender_kind,
+                id: self.sender_id.clone(),
+                name: self.sender_name.clone(),
+            },
             kind: self.kind,
             text: self.text.clone(),
             media: self.media.as_deref().and_then(|t| serde_json::from_str(t).ok()),
@@ -65,7 +69,9 @@ impl LogRow {
 
     /// The user who wrote it, where a user did.
     pub(crate) fn author(&self) -> Option<UserId> {
-        (self.sender_kind == SenderKind::User).then(|| UserId::new(&self.sender_id).ok()).flatten()
+        (self.sender_kind == SenderKind::User)
+            .then(|| UserId::new(&self.sender_id).ok())
+            .flatten()
     }
 }
 
