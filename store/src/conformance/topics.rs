@@ -137,17 +137,7 @@ pub async fn acknowledged_messages_go_and_their_numbers_stay_used(mut world: Wor
     );
     world.publish("acme", NOBODY, "t/y", "4").await;
     world.webhook(Vec::new()).await;
-    assert_eq!(
-        texts(
-            &world
-                .queue(&phone, 0)
-                .await
-                .into_iter()
-                .filter(|q| q.n > 4)
-                .collect::<Vec<_>>()
-        ),
-        ["4"]
-    );
+    assert_eq!(texts(&world.queue(&phone, 4).await), ["4"]);
     world.reopen().await;
     assert_eq!(
         texts(&world.queue(&phone, 0).await),
