@@ -1,1 +1,25 @@
-//! (being built)
+//! MQTT 3.1.1 and 5 as a machine: packets, store results and time in; bytes, requests and deadlines out.
+//!
+//! O1 publish · O4 PUBACK · I7 deliver · I8 cursor. One [`Session`] a connection. No runtime, no I/O, no clock, no
+//! randomness, no store: time is an argument ([`Now`]), ids come from the [`Gate`], what is to be stored or read is asked
+//! for in an [`Action`] and answered with an [`Answer`] or a page.
+//! Not here: sockets, the store, who is online (`broker`), who may do what (`auth-hook`).
+//!
+//! ```text
+//!   bytes ──▶ codec ──▶ Session ──▶ Output { bytes, actions }
+//!   answers, pages, notices, timeouts ──▶┘
+//! ```
+
+pub mod codec;
+mod io;
+mod packet;
+pub mod reason;
+mod session;
+
+pub use io::{
+    Action, Admission, Answer, ChangedFilter, Denied, Gate, InboxEvent, InboxPage, Limits, LiveMessage, Now,
+    OpenInbox, Opened, Origin, Output, Progress, QueueMessage, QueuePage, Refused, Request, SubscribedFilter,
+    Told,
+};
+pub use packet::{Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
+pub use session::{Cause, Session};

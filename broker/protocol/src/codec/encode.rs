@@ -1,0 +1,360 @@
+//! What the server sends, written straight into the connection's output.
+//!
+//! Each function knows its packet's size before it writes, so that nothing above the client's Maximum Packet Size leaves
+//! (`[v5:3.1.2-24]`), and writes every length in the fewest bytes (`[v5:1.5.5-1]`).
+
+use std::num::NonZeroU16;
+
+use schemas::{PublishProperties, QoS};
+
+use crate::packet::Version;
+use crate::reason::v311;
+
+/// How a connection is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoder {
+    /// Version.
+    pub version: Version,
+    /// Largest packet the client takes, in bytes; `u32::MAX` where it named none.
+    pub packet_bytes_max: u32,
+    /// May acknowledgements carry reason strings? `[v5:3.1.2-29]`
+    pub problem_info: bool,
+}
+
+/// A CONNACK that accepts; what is `None` is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnAck {
+    /// Session present.
+    pub present: bool,
+    /// Session expiry interval, where it is not what the client asked for.
+    pub session_expiry_s: Option<u32>,
+    /// Receive Maximum.
+    pub receive_max: u16,
+    /// Largest packet we take.
+    pub packet_bytes_max: u32,
+    /// Assigned client id.
+    pub assigned_client_id: Option<String>,
+    /// Topic Alias Maximum.
+    pub topic_alias_max: u16,
+    /// Server Keep Alive.
+    pub server_keep_alive_s: Option<u16>,
+}
+
+/// A PUBLISH to a client.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishOut<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Payload.
+    pub payload: &'a [u8],
+    /// Packet identifier: present = QoS 1, absent = QoS 0.
+    pub id: Option<NonZeroU16>,
+    /// DUP.
+    pub dup: bool,
+    /// RETAIN.
+    pub retain: bool,
+    /// Properties that travel with the message.
+    pub properties: Option<&'a PublishProperties>,
+    /// Message expiry interval, counted down.
+    pub expiry_s: Option<u32>,
+    /// Content type, where `properties` has none.
+    pub content_type: Option<&'a str>,
+    /// Identifiers of the subscriptions that matched.
+    pub subscription_ids: &'a [u32],
+}
+
+impl PublishOut<'_> {
+    /// The QoS it goes out with.
+    #[must_use]
+    pub const fn qos(&self) -> QoS {
+        if self.id.is_some() {
+            QoS::AtLeastOnce
+        } else {
+            QoS::AtMostOnce
+        }
+    }
+}
+
+const fn var_len(value: usize) -> usize {
+    match value {
+        0..=0x7F => 1,
+        0x80..=0x3FFF => 2,
+        0x4000..=0x1F_FFFF => 3,
+        _ => 4,
+    }
+}
+
+/// Largest remaining length that the protocol can say.
+const REMAINING_MAX: usize = 268_435_455;
+
+fn var(out: &mut Vec<u8>, mut value: usize) {
+    loop {
+        let byte = (value & 0x7F) as u8;
+        value >>= 7;
+        if value == 0 {
+            out.push(byte);
+            return;
+        }
+        out.push(byte | 0x80);
+    }
+}
+
+fn u16(out: &mut Vec<u8>, value: u16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+/// Strings and binary data come from the protocol itself or are bounded by it, so their length fits; a longer one is cut
+/// off rather than letting its length lie.
+fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    u16(out, length);
+    out.extend_from_slice(&bytes[..usize::from(length)]);
+}
+
+const fn text_len(text: &str) -> usize {
+    2 + text.len()
+}
+
+fn text_property(out: &mut Vec<u8>, id: u8, text: &str) {
+    out.push(id);
+    binary(out, text.as_bytes());
+}
+
+impl Encoder {
+    /// Does a packet with this remaining length fit the client?
+    const fn fits(&self, remaining: usize) -> bool {
+        remaining <= REMAINING_MAX && 1 + var_len(remaining) + remaining <= self.packet_bytes_max as usize
+    }
+
+    /// CONNACK that accepts.
+    pub fn connack(&self, out: &mut Vec<u8>, ack: &ConnAck) {
+        if self.version == Version::V311 {
+            // [v3:3.2.2-1] [v3:3.2.2-2]
+            out.extend_from_slice(&[0x20, 2, u8::from(ack.present), 0]);
+            return;
+        }
+        let mut properties = Vec::new();
+        if let Some(seconds) = ack.session_expiry_s {
+            properties.push(0x11);
+            properties.extend_from_slice(&seconds.to_be_bytes());
+        }
+        if let Some(id) = &ack.assigned_client_id {
+            // [v5:3.2.2-16]
+            text_property(&mut properties, 0x12, id);
+        }
+        if let Some(seconds) = ack.server_keep_alive_s {
+            properties.push(0x13);
+            u16(&mut properties, seconds);
+        }
+        properties.push(0x21);
+        u16(&mut properties, ack.receive_max);
+        properties.push(0x22);
+        u16(&mut properties, ack.topic_alias_max);
+        // [v5:3.2.2-9] Maximum QoS 1, Retain Available 0, Shared Subscription Available 0: what is not built is not promised.
+        properties.extend_from_slice(&[0x24, 1, 0x25, 0, 0x2A, 0, 0x27]);
+        properties.extend_from_slice(&ack.packet_bytes_max.to_be_bytes());
+        let remaining = 2 + var_len(properties.len()) + properties.len();
+        out.push(0x20);
+        var(out, remaining);
+        // [v5:3.2.2-1] [v5:3.2.2-2] [v5:3.2.2-3]
+        out.extend_from_slice(&[u8::from(ack.present), 0]);
+        var(out, properties.len());
+        out.extend_from_slice(&properties);
+    }
+
+    /// CONNACK that refuses. 3.1.1 gets `code_v311`, or nothing where none fits. `[v3:3.2.2-4] [v3:3.2.2-6]`
+    pub fn connack_refused(&self, out: &mut Vec<u8>, reason: u8, code_v311: Option<u8>, why: Option<&str>) {
+        match self.version {
+            Version::V311 => {
+                if let Some(code) = code_v311 {
+                    out.extend_from_slice(&[0x20, 2, 0, code]);
+                }
+            }
+            // [v5:3.2.2-6] [v5:3.2.2-19]; reason strings of CONNACK do not depend on Request Problem Information.
+            Version::V5 => self.reasoned(out, 0x20, &[0, reason], why, false),
+        }
+    }
+
+    /// PUBLISH; false where it is larger than the client takes, and then nothing is written. `[v5:3.1.2-24]`
+    pub fn publish(&self, out: &mut Vec<u8>, publish: &PublishOut<'_>) -> bool {
+        let mut remaining = text_len(publish.topic) + publish.payload.len();
+        if publish.id.is_some() {
+            remaining += 2;
+        }
+        let properties = (self.version == Version::V5).then(|| properties_len(publish));
+        if let Some(length) = properties {
+            remaining += var_len(length) + length;
+        }
+        if publish.topic.len() > usize::from(u16::MAX) || !self.fits(remaining) {
+            return false;
+        }
+        // [v3:3.3.1-2] [v5:3.3.1-2] DUP only at QoS 1.
+        let dup = publish.dup && publish.id.is_some();
+        let first =
+            0x30 | u8::from(dup) << 3 | u8::from(publish.id.is_some()) << 1 | u8::from(publish.retain);
+        out.reserve(5 + remaining);
+        out.push(first);
+        var(out, remaining);
+        binary(out, publish.topic.as_bytes());
+        if let Some(id) = publish.id {
+            u16(out, id.get());
+        }
+        if let Some(length) = properties {
+            var(out, length);
+            write_properties(out, publish);
+        }
+        out.extend_from_slice(publish.payload);
+        true
+    }
+
+    /// PUBACK. `[v3:2.3.1-6] [v5:2.2.1-5]` 3.1.1 knows no reasons.
+    pub fn puback(&self, out: &mut Vec<u8>, id: NonZeroU16, reason: u8, why: Option<&str>) {
+        let id = id.get().to_be_bytes();
+        if self.version == Version::V311 || reason == 0 {
+            out.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+        } else {
+            self.reasoned(out, 0x40, &[id[0], id[1], reason], why, true);
+        }
+    }
+
+    /// PUBCOMP or PUBREL for a packet identifier that belongs to nothing. `[v5:U39]`
+    pub fn unknown_id(&self, out: &mut Vec<u8>, first: u8, id: NonZeroU16, reason: u8) {
+        let id = id.get().to_be_bytes();
+        match self.version {
+            Version::V311 => out.extend_from_slice(&[first, 2, id[0], id[1]]),
+            Version::V5 => out.extend_from_slice(&[first, 3, id[0], id[1], reason]),
+        }
+    }
+
+    /// SUBACK: one code per filter, in order. `[v3:3.8.4-5] [v5:3.8.4-6]`
+    pub fn suback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) {
+        self.codes(
+            out,
+            0x90,
+            id,
+            codes.iter().map(|code| match self.version {
+                // [v3:3.9.3-2]
+                Version::V311 if *code >= 0x80 => v311::SUBACK_FAILURE,
+                _ => *code,
+            }),
+        );
+    }
+
+    /// UNSUBACK; 3.1.1's has no codes. `[v3:3.10.4-4] [v5:3.11.3-1]`
+    pub fn unsuback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) {
+        let codes = if self.version == Version::V311 { &[] } else { codes };
+        self.codes(out, 0xB0, id, codes.iter().copied());
+    }
+
+    fn codes(&self, out: &mut Vec<u8>, first: u8, id: NonZeroU16, codes: impl ExactSizeIterator<Item = u8>) {
+        let properties = usize::from(self.version == Version::V5);
+        out.push(first);
+        var(out, 2 + properties + codes.len());
+        u16(out, id.get());
+        if properties == 1 {
+            out.push(0);
+        }
+        out.extend(codes);
+    }
+
+    /// PINGRESP. `[v3:3.12.4-1] [v5:3.12.4-1]`
+    pub fn pingresp(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[0xD0, 0]);
+    }
+
+    /// DISCONNECT of MQTT 5; 3.1.1 servers have none.
+    pub fn disconnect(&self, out: &mut Vec<u8>, reason: u8, why: Option<&str>) {
+        if self.version == Version::V5 {
+            self.reasoned(out, 0xE0, &[reason], why, false);
+        }
+    }
+
+    /// A packet of `fixed` bytes and perhaps a reason string, which is left out where it would not fit.
+    /// `[v5:3.2.2-19] [v5:3.4.2-2] [v5:3.14.2-3]`
+    fn reasoned(&self, out: &mut Vec<u8>, first: u8, fixed: &[u8], why: Option<&str>, optional: bool) {
+        let why = why.filter(|_| !optional || self.problem_info);
+        if let Some(why) = why {
+            let properties = 1 + text_len(why);
+            let remaining = fixed.len() + var_len(properties) + properties;
+            if self.fits(remaining) {
+                out.push(first);
+                var(out, remaining);
+                out.extend_from_slice(fixed);
+                var(out, properties);
+                text_property(out, 0x1F, why);
+                return;
+            }
+        }
+        // CONNACK must have a property length; PUBACK and DISCONNECT may leave it out.
+        let properties: &[u8] = if first == 0x20 { &[0] } else { &[] };
+        let remaining = fixed.len() + properties.len();
+        if self.fits(remaining) {
+            out.push(first);
+            var(out, remaining);
+            out.extend_from_slice(fixed);
+            out.extend_from_slice(properties);
+        }
+    }
+}
+
+fn content_type<'a>(publish: &PublishOut<'a>) -> Option<&'a str> {
+    publish
+        .properties
+        .and_then(|p| p.content_type.as_deref())
+        .or(publish.content_type)
+}
+
+fn properties_len(publish: &PublishOut<'_>) -> usize {
+    let mut length = publish
+        .subscription_ids
+        .iter()
+        .map(|id| 1 + var_len(*id as usize))
+        .sum::<usize>();
+    length += publish.expiry_s.map_or(0, |_| 5);
+    length += content_type(publish).map_or(0, |text| 1 + text_len(text));
+    if let Some(p) = publish.properties {
+        length += p.payload_is_utf8.map_or(0, |_| 2);
+        length += p.response_topic.as_deref().map_or(0, |text| 1 + text_len(text));
+        length += p.correlation_data.as_ref().map_or(0, |data| 3 + data.len());
+        length += p
+            .user_properties
+            .iter()
+            .map(|(n, v)| 1 + text_len(n) + text_len(v))
+            .sum::<usize>();
+    }
+    length
+}
+
+/// `[v5:3.3.2-4] [v5:3.3.2-15] [v5:3.3.2-16] [v5:3.3.2-17] [v5:3.3.2-18] [v5:3.3.2-20]`: unchanged, in order.
+fn write_properties(out: &mut Vec<u8>, publish: &PublishOut<'_>) {
+    let properties = publish.properties;
+    if let Some(utf8) = properties.and_then(|p| p.payload_is_utf8) {
+        out.extend_from_slice(&[0x01, u8::from(utf8)]);
+    }
+    if let Some(seconds) = publish.expiry_s {
+        out.push(0x02);
+        out.extend_from_slice(&seconds.to_be_bytes());
+    }
+    if let Some(text) = content_type(publish) {
+        text_property(out, 0x03, text);
+    }
+    for id in publish.subscription_ids {
+        // [v5:3.3.4-3] [v5:3.3.4-4]
+        out.push(0x0B);
+        var(out, *id as usize);
+    }
+    let Some(properties) = properties else {
+        return;
+    };
+    if let Some(text) = &properties.response_topic {
+        text_property(out, 0x08, text);
+    }
+    if let Some(data) = &properties.correlation_data {
+        out.push(0x09);
+        binary(out, data);
+    }
+    for (name, value) in &properties.user_properties {
+        text_property(out, 0x26, name);
+        binary(out, value.as_bytes());
+    }
+}

@@ -1,0 +1,188 @@
+//! The ends of a connection: what the client is told, what is stored, the will.
+//!
+//! The table of refusals of the contract (section 5) for connections that were open stands here.
+
+use std::sync::Arc;
+
+use schemas::{ErrorCode, QoS};
+
+use super::publish::{is_outbox, kept, read_command};
+use super::{Online, Phase, Session};
+use crate::codec::PacketError;
+use crate::io::{Action, Now, Output, Request, Told};
+use crate::packet::Will;
+use crate::reason::{v5, websocket};
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// DISCONNECT from the client: with its will or without, with a new session expiry or without.
+    Disconnected {
+        /// Is the will to be published?
+        will: bool,
+        /// New session expiry interval.
+        expiry_s: Option<u32>,
+    },
+    /// The socket closed or broke.
+    Lost,
+    /// Not MQTT, or no CONNECT in time: closed without a word.
+    Foreign,
+    /// A packet that breaks a rule.
+    Packet(PacketError),
+    /// Nothing came for one and a half times the keep alive.
+    KeepAlive,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token was revoked.
+    TokenRevoked,
+    /// Another connection has the session now.
+    TakenOver,
+    /// Nothing could be stored or read for too long.
+    StoreDown,
+    /// The server stops.
+    Stopping,
+}
+
+impl Cause {
+    pub(super) const fn error(reason: u8, clause: &'static str, what: &'static str) -> Self {
+        Self::Packet(PacketError::new(reason, clause, what))
+    }
+
+    pub(super) const fn protocol(clause: &'static str, what: &'static str) -> Self {
+        Self::Packet(PacketError::protocol(clause, what))
+    }
+
+    /// MQTT 5 reason code, reason string, WebSocket close code; no reason code where nothing is sent.
+    const fn told(self) -> (Option<u8>, Option<&'static str>, u16) {
+        match self {
+            Self::Disconnected { .. } | Self::Lost => (None, None, websocket::NORMAL),
+            Self::Foreign => (None, None, websocket::PROTOCOL),
+            Self::Packet(error) => (Some(error.reason), Some(error.what), websocket::PROTOCOL),
+            Self::KeepAlive => (Some(v5::KEEP_ALIVE), None, websocket::PROTOCOL),
+            Self::TokenExpired => (
+                Some(v5::NOT_AUTHORIZED),
+                Some(ErrorCode::TokenExpired.as_str()),
+                websocket::TOKEN_BAD,
+            ),
+            Self::TokenRevoked => (
+                Some(v5::NOT_AUTHORIZED),
+                Some(ErrorCode::TokenRevoked.as_str()),
+                websocket::TOKEN_BAD,
+            ),
+            Self::TakenOver => (Some(v5::TAKEN_OVER), None, websocket::TAKEN_OVER),
+            Self::StoreDown => (
+                Some(v5::UNAVAILABLE),
+                Some(ErrorCode::StoreUnavailable.as_str()),
+                websocket::UNAVAILABLE,
+            ),
+            Self::Stopping => (Some(v5::SHUTTING_DOWN), None, websocket::STOPPING),
+        }
+    }
+}
+
+/// Reason codes that a client's DISCONNECT may carry. `[v5:3.14.2-1]`
+const CLIENT_DISCONNECT: [u8; 14] = [
+    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
+];
+
+impl Session {
+    /// Ends the connection. The session is over afterwards, unless the store is just opening it: then its answer is
+    /// still wanted ([`Session::has_ended`]).
+    pub fn end(&mut self, now: Now, cause: Cause, out: &mut Output) {
+        let (reason, why, websocket) = cause.told();
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Fresh { .. } => out.actions.push(Action::Close { websocket }),
+            Phase::Opening(mut opening) => {
+                if !opening.lost && cause != Cause::Lost {
+                    // [v5:3.14.0-1] no DISCONNECT before CONNACK.
+                    super::connect::refuse_unavailable(&opening.encoder, out);
+                }
+                opening.lost = true;
+                self.phase = Phase::Opening(opening);
+            }
+            Phase::Online(mut online) => {
+                if let Some(reason) = reason {
+                    // [v5:3.14.4-1] [v5:4.13.2-1]
+                    online.encoder.disconnect(&mut out.bytes, reason, why);
+                }
+                let mut new_expiry_s = None;
+                let mut will = online.will.take();
+                if let Cause::Disconnected {
+                    will: wanted,
+                    expiry_s,
+                } = cause
+                {
+                    // [v3:3.14.4-3] [v5:3.14.4-3]
+                    will = will.filter(|_| wanted);
+                    new_expiry_s = expiry_s.map(|s| s.min(self.limits.session_expiry_max_s));
+                }
+                if let Some(will) = will {
+                    fire(now, *will, out);
+                }
+                let close = Request::Close {
+                    expiry_s: new_expiry_s,
+                    sent: online.progress(),
+                };
+                out.actions.push(Action::Submit {
+                    token: u64::MAX,
+                    request: Box::new(close),
+                });
+                out.actions.push(Action::Close { websocket });
+            }
+            Phase::Ended => {}
+        }
+    }
+}
+
+impl Online {
+    /// What a DISCONNECT of the client means.
+    pub(super) fn disconnected(&self, reason: u8, expiry_s: Option<u32>) -> Cause {
+        // [v5:3.14.2-1]
+        if !CLIENT_DISCONNECT.contains(&reason) {
+            return Cause::protocol("v5:3.14.2-1", "a reason code that clients do not have");
+        }
+        // [v5:U26]
+        if self.session_expiry_s == 0 && expiry_s.is_some_and(|s| s > 0) {
+            return Cause::protocol("v5:U26", "a session expiry although CONNECT had none");
+        }
+        Cause::Disconnected {
+            will: reason != v5::SUCCESS,
+            expiry_s,
+        }
+    }
+}
+
+/// Publishes a will the way any message is published, at once whatever delay it asks for, and not retained.
+/// `[v3:3.1.2-8] [v5:3.1.2-8]` Nobody is left to be told what becomes of it.
+fn fire(now: Now, will: Will, out: &mut Output) {
+    let mut message = kept(will.message);
+    message.qos = message.qos.min(QoS::AtLeastOnce);
+    message.retain = false;
+    let request = match (is_outbox(&message.topic), message.qos) {
+        (false, QoS::AtMostOnce) => return out.actions.push(Action::PublishLive(Arc::new(message))),
+        (false, _) => {
+            let message = Arc::new(message);
+            // Before it is stored, unlike other messages: there is no session left to wait for the store.
+            out.actions.push(Action::PublishLive(Arc::clone(&message)));
+            Request::Publish(message)
+        }
+        (true, QoS::AtMostOnce) => return Online::tell(out, Told::DroppedWill),
+        (true, _) => match read_command(&message) {
+            Ok(command) => Request::Command {
+                command,
+                received_us: now.wall_us,
+                report_refusal: true,
+            },
+            Err(error) => Request::Report {
+                id: error.id,
+                code: error.code,
+                detail: error.detail,
+                topic: None,
+            },
+        },
+    };
+    out.actions.push(Action::Submit {
+        token: u64::MAX,
+        request: Box::new(request),
+    });
+}

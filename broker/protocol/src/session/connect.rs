@@ -1,0 +1,290 @@
+//! CONNECT: who is it (O2), open the session, CONNACK.
+
+use std::collections::BTreeMap;
+
+use schemas::{Claims, Encoding, ErrorCode, QoS, Role, topic::UserTopic, topic::UserTopicKind};
+
+use super::deliver::{Inbox, Loose, Window};
+use super::pending::Pending;
+use super::{Online, Phase, Session};
+use crate::codec::{ConnAck, Encoder};
+use crate::io::{
+    Action, Admission, Answer, ChangedFilter, Gate, Limits, Now, Opened, Output, Progress, Request,
+};
+use crate::packet::{Connect, Version, Will};
+use crate::reason::{v5, v311, websocket};
+
+/// The token of the request that opens a session; the others count from 0.
+pub(super) const OPEN_TOKEN: u64 = u64::MAX;
+
+/// A session that the store is opening.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) encoder: Encoder,
+    pub(super) since_ms: u64,
+    /// The connection is gone: close the session as soon as it is open.
+    pub(super) lost: bool,
+    claims: Claims,
+    encoding: Encoding,
+    keep_alive_ms: u64,
+    session_expiry_s: u32,
+    receive_max: u16,
+    will: Option<Box<Will>>,
+    ack: ConnAck,
+}
+
+impl Session {
+    pub(super) fn connect(&mut self, now: Now, gate: &dyn Gate, connect: Connect, out: &mut Output) {
+        let encoder = Encoder {
+            version: connect.version,
+            packet_bytes_max: connect.packet_bytes_max.unwrap_or(u32::MAX),
+            problem_info: connect.problem_info,
+        };
+        match admit(now, gate, &connect) {
+            Ok(admission) => self.open(now, encoder, connect, admission, out),
+            Err(refusal) => {
+                encoder.connack_refused(&mut out.bytes, refusal.reason, Some(refusal.v311), refusal.why);
+                self.phase = Phase::Ended;
+                out.actions.push(Action::Close {
+                    websocket: refusal.websocket,
+                });
+            }
+        }
+    }
+
+    fn open(&mut self, now: Now, encoder: Encoder, connect: Connect, admission: Admission, out: &mut Output) {
+        let Admission {
+            claims,
+            client,
+            assigned,
+        } = admission;
+        let limits = &self.limits;
+        let expiry_s = connect.session_expiry_s.min(limits.session_expiry_max_s);
+        let keep_alive = keep_alive(limits, &connect);
+        let ack = ConnAck {
+            present: false,
+            // [v5:U28]
+            session_expiry_s: (expiry_s != connect.session_expiry_s).then_some(expiry_s),
+            receive_max: limits.receive_max,
+            packet_bytes_max: u32::try_from(limits.packet_bytes_max).unwrap_or(u32::MAX),
+            assigned_client_id: assigned.then(|| client.as_str().to_owned()),
+            topic_alias_max: limits.topic_alias_max,
+            server_keep_alive_s: (keep_alive != connect.keep_alive_s).then_some(keep_alive),
+        };
+        let request = Request::Open {
+            account: claims.account.clone(),
+            user: claims.user.clone(),
+            client,
+            agent: claims.role == Role::Agent,
+            clean: connect.clean,
+            expiry_s,
+            version: connect.version,
+        };
+        self.phase = Phase::Opening(Box::new(Opening {
+            encoder,
+            since_ms: now.mono_ms,
+            lost: false,
+            claims,
+            encoding: connect.encoding,
+            keep_alive_ms: u64::from(keep_alive) * 1500,
+            session_expiry_s: expiry_s,
+            receive_max: connect.receive_max,
+            will: connect.will,
+            ack,
+        }));
+        out.actions.push(Action::Submit {
+            token: OPEN_TOKEN,
+            request: Box::new(request),
+        });
+    }
+
+    pub(super) fn opened(&mut self, now: Now, answer: Answer, out: &mut Output) {
+        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return;
+        };
+        let Answer::Opened(opened) = answer else {
+            if !opening.lost {
+                refuse_unavailable(&opening.encoder, out);
+            }
+            return;
+        };
+        if opening.lost {
+            let close = Request::Close {
+                expiry_s: None,
+                sent: opened.sent,
+            };
+            out.actions.push(Action::Submit {
+                token: 0,
+                request: Box::new(close),
+            });
+            return;
+        }
+        // [v3:3.2.0-1] [v5:3.2.0-1] [v3:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
+        opening.encoder.connack(
+            &mut out.bytes,
+            &ConnAck {
+                present: opened.present,
+                ..opening.ack.clone()
+            },
+        );
+        out.actions.push(Action::Online);
+        let online = Box::new(go_online(&self.limits, now, *opening, &opened));
+        if !opened.subscriptions.is_empty() {
+            let changed = |subscription| ChangedFilter {
+                subscription,
+                existed: true,
+            };
+            out.actions.push(Action::Subscribed(
+                opened.subscriptions.into_iter().map(changed).collect(),
+            ));
+        }
+        self.phase = Phase::Online(online);
+    }
+}
+
+/// CONNACK for a store that does not answer.
+pub(super) fn refuse_unavailable(encoder: &Encoder, out: &mut Output) {
+    let why = Some(ErrorCode::StoreUnavailable.as_str());
+    encoder.connack_refused(&mut out.bytes, v5::UNAVAILABLE, Some(v311::UNAVAILABLE), why);
+    out.actions.push(Action::Close {
+        websocket: websocket::UNAVAILABLE,
+    });
+}
+
+fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> Online {
+    let mut online = Online {
+        encoder: opening.encoder,
+        encoding: opening.encoding,
+        claims: opening.claims,
+        keep_alive_ms: opening.keep_alive_ms,
+        last_packet_ms: now.mono_ms,
+        session_expiry_s: opening.session_expiry_s,
+        will: opening.will,
+        pending: Pending::default(),
+        aliases: Vec::new(),
+        subscriptions: opened.subscriptions.len(),
+        signals: None,
+        statuses: Vec::new(),
+        waiting_statuses: BTreeMap::new(),
+        inbox: Inbox::new(opened.sent.inbox),
+        queue: Window::at(opened.queue_acked, opened.sent.queue),
+        loose: Loose::default(),
+        window_max: usize::from(opening.receive_max.min(limits.window_max)),
+        queue_first: false,
+        reported_ms: None,
+        read_failed_ms: None,
+        read_again: false,
+        catching_up_ms: None,
+        opened_us: now.wall_us,
+    };
+    // A session that never subscribed to a general topic has no queue to look into.
+    let reads_queue = opened.subscriptions.iter().any(|s| is_queued(&s.filter, s.qos));
+    online.queue.set_wanted(reads_queue);
+    for subscription in &opened.subscriptions {
+        online.follow(subscription);
+        let inbox = UserTopic::parse(&subscription.filter).is_some_and(|t| t.kind == UserTopicKind::Inbox);
+        if let (true, Some(cursor)) = (inbox, opened.inbox) {
+            online.inbox.resume(subscription, cursor, opened.sent.inbox);
+        }
+    }
+    online
+}
+
+/// Does a subscription put messages into the session's queue?
+pub(super) fn is_queued(filter: &str, qos: QoS) -> bool {
+    qos != QoS::AtMostOnce && !schemas::topic::is_reserved(filter)
+}
+
+impl Online {
+    /// What was sent so far of the two sources.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            inbox: self.inbox.window.sent(),
+            queue: self.queue.sent(),
+        }
+    }
+}
+
+/// A CONNECT refused.
+struct Refusal {
+    reason: u8,
+    v311: u8,
+    websocket: u16,
+    why: Option<&'static str>,
+}
+
+impl Refusal {
+    /// The contract's table of refusals.
+    const fn of(code: ErrorCode) -> Self {
+        let (v311, websocket) = match code {
+            ErrorCode::TokenMissing => (v311::NOT_AUTHORIZED, websocket::TOKEN_MISSING),
+            ErrorCode::AccountBlocked | ErrorCode::UserBlocked => (v311::NOT_AUTHORIZED, websocket::BLOCKED),
+            ErrorCode::ClientIdMismatch => (v311::CLIENT_ID, websocket::TOKEN_BAD),
+            ErrorCode::StoreUnavailable => (v311::UNAVAILABLE, websocket::UNAVAILABLE),
+            _ => (v311::NOT_AUTHORIZED, websocket::TOKEN_BAD),
+        };
+        Self {
+            reason: code.mqtt(),
+            v311,
+            websocket,
+            why: Some(code.as_str()),
+        }
+    }
+}
+
+fn admit(now: Now, gate: &dyn Gate, connect: &Connect) -> Result<Admission, Refusal> {
+    if connect.auth_method.is_some() {
+        // [v5:4.12.0-1]
+        let (v311, websocket) = (v311::NOT_AUTHORIZED, websocket::TOKEN_BAD);
+        return Err(Refusal {
+            reason: v5::BAD_AUTH_METHOD,
+            v311,
+            websocket,
+            why: None,
+        });
+    }
+    let admission = gate
+        .admit(&connect.password, &connect.client_id, now)
+        .map_err(|refused| Refusal::of(refused.code))?;
+    if let Some(will) = &connect.will {
+        check_will(gate, connect.version, &admission.claims, will)?;
+    }
+    Ok(admission)
+}
+
+fn check_will(gate: &dyn Gate, version: Version, claims: &Claims, will: &Will) -> Result<(), Refusal> {
+    let refuse = |reason| Refusal {
+        reason,
+        v311: v311::NOT_AUTHORIZED,
+        websocket: websocket::PROTOCOL,
+        why: None,
+    };
+    let message = &will.message;
+    if version == Version::V5 {
+        // [v5:3.2.2-12]
+        if message.qos == QoS::ExactlyOnce {
+            return Err(refuse(v5::QOS_UNSUPPORTED));
+        }
+        // [v5:3.2.2-13]
+        if message.retain {
+            return Err(refuse(v5::RETAIN_UNSUPPORTED));
+        }
+    }
+    gate.publish(claims, &message.topic, message.qos, message.retain)
+        .map_err(|_| Refusal {
+            websocket: websocket::TOKEN_BAD,
+            ..Refusal::of(ErrorCode::AclDenied)
+        })
+}
+
+/// The keep alive in force, in seconds. 3.1.1 cannot be told another one.
+fn keep_alive(limits: &Limits, connect: &Connect) -> u16 {
+    let most = limits.keep_alive_max_s;
+    let longer = connect.keep_alive_s == 0 || connect.keep_alive_s > most;
+    // [v5:3.1.2-21]
+    if connect.version == Version::V5 && most > 0 && longer {
+        most
+    } else {
+        connect.keep_alive_s
+    }
+}

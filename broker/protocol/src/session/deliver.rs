@@ -1,0 +1,771 @@
+//! I7, I8. Deliveries: two numbered sources (the user's inbox, the session's queue of general messages) and what is not
+//! numbered (gaps, statuses, QoS 0).
+//!
+//! ```text
+//!        acked          sent        head
+//!  ──────────┤ in flight ├── unread ─┤      one window over both sources: min(Receive Maximum, ours)
+//! ```
+//! **The packet identifier is a function of the number**: a redelivery has the identifier it had before, over reconnects
+//! and crashes, and nothing needs to be stored for that (`[v5:4.4.0-1]`). Hence three ranges that never meet, and never
+//! more than [`IDS_PER_SOURCE`] numbers between the lowest in flight and the highest sent.
+//! A cursor stands below the lowest number in flight, so it moves by acknowledgement only, in whatever order they come
+//! (P3). What was never put in flight (too large for the client, expired) does not hold it back.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use schemas::topic::{self, UserTopic, UserTopicKind};
+use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, QoS, Seq, Subscription, UserId};
+
+use super::{Online, Phase, Session};
+use crate::codec::PublishOut;
+use crate::io::{
+    Action, InboxEvent, InboxPage, LiveMessage, Now, OpenInbox, Origin, Output, Progress, QueueMessage,
+    QueuePage, Told,
+};
+
+/// Packet identifiers of each numbered source.
+pub(super) const IDS_PER_SOURCE: u64 = 32_000;
+/// First packet identifier of the queue: 1 to 32,000.
+const QUEUE_BASE: u16 = 1;
+/// First packet identifier of the inbox: 32,001 to 64,000.
+const INBOX_BASE: u16 = 32_001;
+/// First packet identifier of statuses: 64,001 to 65,534, given in turn.
+const LOOSE_BASE: u16 = 64_001;
+/// Packet identifier of `inbox.gap`, of which one is in flight at a time.
+const GAP_ID: NonZeroU16 = NonZeroU16::MAX;
+/// Most events asked for at once.
+const READ_MAX: usize = 64;
+/// Statuses that wait for room in a session's window; a status is only ever the newest of its user.
+const WAITING_STATUSES_MAX: usize = 4_096;
+/// Slots of the list of deliveries in flight that are kept when it runs empty: an idle connection holds no memory for a
+/// window it once filled.
+const KEPT_SLOTS: usize = 8;
+
+/// A delivery in flight.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    n: u64,
+    /// To be measured when it is acknowledged.
+    origin: Option<(Origin, u64)>,
+}
+
+/// A numbered source.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Highest number that was sent or passed over.
+    sent: u64,
+    /// Newest number known.
+    head: u64,
+    /// What comes again up to here has DUP.
+    dup_to: u64,
+    /// Sent and not acknowledged, rising.
+    flight: VecDeque<Flight>,
+    /// Where the cursor was last moved to.
+    advanced: u64,
+    /// A page is being read.
+    reading: bool,
+    /// Is there something to be read, whatever `head` says? True at first: nobody has told a head yet.
+    unknown: bool,
+    /// Is it subscribed at all?
+    wanted: bool,
+}
+
+impl Window {
+    pub(super) fn at(acked: u64, dup_to: u64) -> Self {
+        Self {
+            sent: acked,
+            head: acked,
+            dup_to,
+            advanced: acked,
+            unknown: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn set_wanted(&mut self, wanted: bool) {
+        self.wanted = wanted;
+    }
+
+    /// Where to go on after a restart of the connection; what is in flight counts as sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.max(self.dup_to)
+    }
+
+    fn acked(&self) -> u64 {
+        self.flight.front().map_or(self.sent, |first| first.n - 1)
+    }
+
+    pub(super) fn backlog(&self) -> u64 {
+        if self.wanted {
+            self.head.saturating_sub(self.acked())
+        } else {
+            0
+        }
+    }
+
+    const fn wants_page(&self) -> bool {
+        self.wanted && !self.reading && (self.unknown || self.head > self.sent)
+    }
+
+    fn is_caught_up(&self) -> bool {
+        !self.wanted || (!self.unknown && self.head <= self.sent && self.flight.is_empty())
+    }
+
+    fn notice(&mut self, head: u64) {
+        self.head = self.head.max(head);
+    }
+
+    /// Is there an identifier for this number that no number in flight has?
+    fn id_is_free(&self, n: u64) -> bool {
+        self.flight
+            .front()
+            .is_none_or(|first| n - first.n < IDS_PER_SOURCE)
+    }
+
+    fn fly(&mut self, n: u64, origin: Option<(Origin, u64)>) {
+        self.flight.push_back(Flight { n, origin });
+    }
+
+    fn land(&mut self, n_of_id: u64) -> Option<Flight> {
+        let at = self
+            .flight
+            .iter()
+            .position(|flight| flight.n % IDS_PER_SOURCE == n_of_id)?;
+        let landed = self.flight.remove(at);
+        if self.flight.is_empty() && self.flight.capacity() > KEPT_SLOTS {
+            self.flight = VecDeque::new();
+        }
+        landed
+    }
+}
+
+fn id(base: u16, n: u64) -> NonZeroU16 {
+    let offset = u16::try_from(n % IDS_PER_SOURCE).unwrap_or_default();
+    NonZeroU16::new(base + offset).unwrap_or(NonZeroU16::MIN)
+}
+
+/// The inbox subscription.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) window: Window,
+    topic: Arc<str>,
+    subscription_id: Option<u32>,
+    qos: QoS,
+    /// QoS 0 is live only: the first page tells the head, and what is before it is passed over.
+    skip_to_head: bool,
+    /// A gap to be announced before anything else.
+    gap: Option<(u64, u64)>,
+    /// The gap that was announced and is not acknowledged.
+    gap_in_flight: Option<(u64, u64)>,
+}
+
+impl Inbox {
+    /// No subscription.
+    pub(super) fn new(dup_to: u64) -> Self {
+        Self {
+            window: Window {
+                dup_to,
+                ..Window::default()
+            },
+            topic: Arc::from(""),
+            subscription_id: None,
+            qos: QoS::AtMostOnce,
+            skip_to_head: false,
+            gap: None,
+            gap_in_flight: None,
+        }
+    }
+
+    /// The subscription of a session that came back.
+    pub(super) fn resume(&mut self, subscription: &Subscription, cursor: OpenInbox, dup_to: u64) {
+        self.start(subscription, cursor, dup_to);
+        self.skip_to_head = cursor.qos == QoS::AtMostOnce;
+    }
+
+    /// SUBSCRIBE. One that existed in this live session keeps where it stands.
+    pub(super) fn subscribe(&mut self, subscription: &Subscription, cursor: OpenInbox, existed: bool) {
+        if existed && self.window.wanted {
+            self.qos = subscription.qos;
+            self.subscription_id = subscription.id;
+        } else {
+            self.start(subscription, cursor, 0);
+        }
+    }
+
+    fn start(&mut self, subscription: &Subscription, cursor: OpenInbox, dup_to: u64) {
+        let mut window = Window::at(cursor.acked, dup_to);
+        // [v3:3.10.4-3] [v5:3.10.4-3]: what is in flight from an earlier subscription may still be acknowledged, unless
+        // its numbers come again.
+        if self.window.sent <= cursor.acked {
+            window.flight = std::mem::take(&mut self.window.flight);
+        }
+        window.wanted = true;
+        window.reading = false;
+        self.window = window;
+        self.topic = Arc::clone(&subscription.filter);
+        self.subscription_id = subscription.id;
+        self.qos = subscription.qos;
+        self.gap = cursor.gap;
+        self.gap_in_flight = None;
+        self.skip_to_head = false;
+    }
+
+    pub(super) fn unsubscribe(&mut self) {
+        self.window.wanted = false;
+        self.gap = None;
+        self.gap_in_flight = None;
+    }
+
+    fn acked(&self) -> u64 {
+        let below_gap = self
+            .gap_in_flight
+            .or(self.gap)
+            .map_or(u64::MAX, |(from, _)| from.saturating_sub(1));
+        self.window.acked().min(below_gap)
+    }
+
+    pub(super) fn backlog(&self) -> u64 {
+        if self.qos == QoS::AtMostOnce {
+            0
+        } else {
+            self.window.backlog()
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.window.flight.len() + usize::from(self.gap_in_flight.is_some())
+    }
+
+    const fn wants_page(&self) -> bool {
+        // A second gap cannot be announced before the first is acknowledged.
+        self.window.wants_page() && (self.gap.is_none() || self.gap_in_flight.is_none())
+    }
+}
+
+/// Deliveries at QoS 1 that are not numbered: identifiers given in turn, not sent again after a reconnect.
+#[derive(Debug, Default)]
+pub(super) struct Loose {
+    flight: Vec<NonZeroU16>,
+    next: u16,
+}
+
+impl Loose {
+    fn fly(&mut self) -> NonZeroU16 {
+        loop {
+            let id = NonZeroU16::new(LOOSE_BASE + self.next % (GAP_ID.get() - LOOSE_BASE)).unwrap_or(GAP_ID);
+            self.next = self.next.wrapping_add(1);
+            // The window is smaller than the range, so a free one is found.
+            if !self.flight.contains(&id) {
+                self.flight.push(id);
+                return id;
+            }
+        }
+    }
+
+    fn land(&mut self, id: NonZeroU16) {
+        if let Some(at) = self.flight.iter().position(|flight| *flight == id) {
+            self.flight.swap_remove(at);
+        }
+    }
+}
+
+/// A subscription to statuses.
+#[derive(Debug)]
+pub(super) struct StatusFilter {
+    pub(super) filter: Arc<str>,
+    pub(super) qos: QoS,
+    pub(super) id: Option<u32>,
+}
+
+impl Session {
+    /// I5. There are events up to here in the user's inbox, messages up to here in the session's queue. A hint: one that
+    /// is lost delays, and loses nothing.
+    pub fn notice(&mut self, heads: Progress) {
+        if let Phase::Online(online) = &mut self.phase {
+            online.inbox.window.notice(heads.inbox);
+            if heads.queue > 0 {
+                online.queue.notice(heads.queue);
+            }
+        }
+    }
+
+    /// Notices may have been lost: look into both sources again.
+    pub fn look_again(&mut self) {
+        if let Phase::Online(online) = &mut self.phase {
+            online.inbox.window.unknown = true;
+            online.queue.unknown = true;
+        }
+    }
+
+    /// I6. The page that [`Action::ReadInbox`] asked for, with the number it asked after.
+    pub fn inbox_page<'a>(
+        &mut self,
+        now: Now,
+        after: u64,
+        page: InboxPage,
+        events: impl Iterator<Item = InboxEvent<'a>>,
+        out: &mut Output,
+    ) {
+        let high = self.limits.output_bytes_high;
+        if let Phase::Online(online) = &mut self.phase {
+            online.inbox_page(now, after, page, events, high, out);
+        }
+    }
+
+    /// The page that [`Action::ReadQueue`] asked for, with the number it asked after.
+    pub fn queue_page<'a>(
+        &mut self,
+        now: Now,
+        after: u64,
+        page: QueuePage,
+        messages: impl Iterator<Item = QueueMessage<'a>>,
+        out: &mut Output,
+    ) {
+        let high = self.limits.output_bytes_high;
+        if let Phase::Online(online) = &mut self.phase {
+            online.queue_page(now, after, page, messages, high, out);
+        }
+    }
+
+    /// A page could not be read: it is asked for again a little later, and the connection ends if that goes on.
+    pub fn read_failed(&mut self, now: Now) {
+        if let Phase::Online(online) = &mut self.phase {
+            online.read_failed_ms.get_or_insert(now.mono_ms);
+            online.inbox.window.reading = false;
+            online.queue.reading = false;
+        }
+    }
+
+    /// A message that is not numbered.
+    pub fn live(&mut self, now: Now, message: LiveMessage, out: &mut Output) {
+        let high = self.limits.output_bytes_high;
+        if let Phase::Online(online) = &mut self.phase {
+            match message {
+                LiveMessage::Publication {
+                    message,
+                    subscription_ids,
+                    retain,
+                } => {
+                    online.publication(&message, &subscription_ids, retain, high, out);
+                }
+                LiveMessage::Status { user, payload } => online.status(now, user, payload, high, out),
+            }
+        }
+    }
+}
+
+impl Online {
+    pub(super) fn flush(&mut self, now: Now, high: usize, out: &mut Output) {
+        if out.bytes.len() < high {
+            self.waiting_statuses(out);
+            if self.read_failed_ms.is_none() || self.read_again {
+                self.read_again = false;
+                self.ask(out);
+            }
+        }
+        let acked = Progress {
+            inbox: self.inbox.acked(),
+            queue: self.queue.acked(),
+        };
+        let moved = |acked: u64, window: &Window| window.wanted && acked > window.advanced;
+        if moved(acked.inbox, &self.inbox.window) || moved(acked.queue, &self.queue) {
+            self.inbox.window.advanced = self.inbox.window.advanced.max(acked.inbox);
+            self.queue.advanced = self.queue.advanced.max(acked.queue);
+            out.actions.push(Action::Advance(Progress {
+                inbox: self.inbox.window.advanced,
+                queue: self.queue.advanced,
+            }));
+        }
+        self.tell_caught_up(now, out);
+    }
+
+    fn tell_caught_up(&mut self, now: Now, out: &mut Output) {
+        if let Some(since) = self.catching_up_ms
+            && self.inbox.window.is_caught_up()
+            && self.queue.is_caught_up()
+        {
+            self.catching_up_ms = None;
+            Self::tell(
+                out,
+                Told::CaughtUp {
+                    took_ms: now.mono_ms.saturating_sub(since),
+                },
+            );
+        }
+    }
+
+    /// Asks for as much as the window has room for; where both sources have something, they take turns and share.
+    fn ask(&mut self, out: &mut Output) {
+        let inbox_live = self.inbox.qos == QoS::AtMostOnce;
+        let (inbox, queue) = (self.inbox.wants_page(), self.queue.wants_page());
+        let room = self.room();
+        let shared = if inbox && queue && !inbox_live {
+            room.div_ceil(2)
+        } else {
+            room
+        };
+        self.queue_first = !self.queue_first;
+        if inbox && (inbox_live || room > 0) {
+            let limit = if inbox_live {
+                READ_MAX
+            } else {
+                shared.min(READ_MAX)
+            };
+            // The head is all that is wanted, but a page of none might not tell it.
+            let limit = if self.inbox.skip_to_head { 1 } else { limit };
+            self.inbox.window.reading = true;
+            out.actions.push(Action::ReadInbox {
+                after: self.inbox.window.sent,
+                limit,
+            });
+        }
+        if queue && room > 0 {
+            self.queue.reading = true;
+            out.actions.push(Action::ReadQueue {
+                after: self.queue.sent,
+                limit: shared.min(READ_MAX),
+            });
+            if self.queue_first
+                && let Some(first) = out.actions.len().checked_sub(2)
+                && matches!(out.actions[first], Action::ReadInbox { .. })
+            {
+                out.actions.swap(first, first + 1);
+            }
+        }
+    }
+
+    fn room(&self) -> usize {
+        let in_flight = self.inbox.in_flight() + self.queue.flight.len() + self.loose.flight.len();
+        self.window_max.saturating_sub(in_flight)
+    }
+
+    fn inbox_page<'a>(
+        &mut self,
+        now: Now,
+        after: u64,
+        page: InboxPage,
+        events: impl Iterator<Item = InboxEvent<'a>>,
+        high: usize,
+        out: &mut Output,
+    ) {
+        let window = &mut self.inbox.window;
+        if !window.wanted || after != window.sent {
+            // Of a subscription that has ended or begun anew meanwhile.
+            window.reading = false;
+            return;
+        }
+        window.reading = false;
+        if std::mem::take(&mut window.unknown) && page.head > after {
+            self.catching_up_ms.get_or_insert(now.mono_ms);
+        }
+        let window = &mut self.inbox.window;
+        window.head = window.head.max(page.head);
+        self.read_failed_ms = None;
+        if self.inbox.skip_to_head {
+            self.inbox.skip_to_head = false;
+            self.inbox.window.sent = page.head.max(after);
+            self.inbox.window.advanced = self.inbox.window.sent;
+            return;
+        }
+        if page.oldest > after + 1 && self.inbox.gap.is_none() {
+            self.inbox.gap = Some((after + 1, page.oldest - 1));
+        }
+        if !self.announce_gap(now, page.epoch, out) {
+            return;
+        }
+        let mut none = true;
+        for event in events {
+            none = false;
+            let Some(Seq(seq)) = event.event.seq else { continue };
+            if seq <= self.inbox.window.sent {
+                continue;
+            }
+            if out.bytes.len() >= high || !self.event(seq, &event, out) {
+                return;
+            }
+        }
+        if none && self.inbox.window.head > self.inbox.window.sent {
+            // A notice has promised more than this page has: look again, but not at once.
+            self.read_failed_ms.get_or_insert(now.mono_ms);
+        }
+    }
+
+    /// Sends an event; false where there is no room for it now.
+    fn event(&mut self, seq: u64, event: &InboxEvent<'_>, out: &mut Output) -> bool {
+        if seq != self.inbox.window.sent + 1 {
+            // P2: no numbers are missing. What is here is delivered all the same, and the fault is counted.
+            Self::tell(out, Told::OutOfOrder);
+        }
+        let numbered = self.inbox.qos != QoS::AtMostOnce;
+        if numbered && (self.room() == 0 || !self.inbox.window.id_is_free(seq)) {
+            return false;
+        }
+        let packet_id = numbered.then(|| id(INBOX_BASE, seq));
+        let dup = seq <= self.inbox.window.dup_to;
+        let payload = self.encoding.write(event.event);
+        // Only what was committed since this session is online tells how long a live delivery takes.
+        let origin = event.origin.filter(|_| event.event.at.0 * 1000 >= self.opened_us);
+        if self.send_event(&payload, packet_id, dup, out) {
+            if numbered {
+                self.inbox.window.fly(seq, origin);
+            }
+        } else {
+            // [v5:3.1.2-25]: as if it had been delivered.
+            Self::tell(out, Told::TooLarge);
+        }
+        self.inbox.window.sent = seq;
+        true
+    }
+
+    fn send_event(&self, payload: &[u8], id: Option<NonZeroU16>, dup: bool, out: &mut Output) -> bool {
+        self.encoder.publish(
+            &mut out.bytes,
+            &PublishOut {
+                topic: &self.inbox.topic,
+                payload,
+                id,
+                dup,
+                retain: false,
+                properties: None,
+                expiry_s: None,
+                content_type: Some(self.encoding.content_type()),
+                subscription_ids: self.inbox.subscription_id.as_slice(),
+            },
+        )
+    }
+
+    /// Announces what retention removed, before what comes after it; false where it must wait.
+    fn announce_gap(&mut self, now: Now, epoch: Epoch, out: &mut Output) -> bool {
+        let Some((from, to)) = self.inbox.gap else {
+            return true;
+        };
+        let numbered = self.inbox.qos != QoS::AtMostOnce;
+        if numbered && (self.inbox.gap_in_flight.is_some() || self.room() == 0) {
+            return false;
+        }
+        let event = Event {
+            epoch,
+            seq: None,
+            id: gap_id(epoch, from, to),
+            at: now.wall(),
+            account: self.claims.account.clone(),
+            conversation: None,
+            unread: None,
+            data: EventData::InboxGap {
+                from: Seq(from),
+                to: Seq(to),
+            },
+        };
+        let dup = to <= self.inbox.window.dup_to;
+        let payload = self.encoding.write(&event);
+        let sent = self.send_event(&payload, numbered.then_some(GAP_ID), dup, out);
+        self.inbox.gap = None;
+        self.inbox.gap_in_flight = (numbered && sent).then_some((from, to));
+        self.inbox.window.sent = self.inbox.window.sent.max(to);
+        true
+    }
+
+    fn queue_page<'a>(
+        &mut self,
+        now: Now,
+        after: u64,
+        page: QueuePage,
+        messages: impl Iterator<Item = QueueMessage<'a>>,
+        high: usize,
+        out: &mut Output,
+    ) {
+        self.queue.reading = false;
+        if after != self.queue.sent {
+            return;
+        }
+        if std::mem::take(&mut self.queue.unknown) && page.head > after {
+            self.catching_up_ms.get_or_insert(now.mono_ms);
+        }
+        self.queue.head = self.queue.head.max(page.head);
+        self.read_failed_ms = None;
+        let mut last = None;
+        for message in messages {
+            last = Some(message.n);
+            if message.n <= self.queue.sent {
+                continue;
+            }
+            if out.bytes.len() >= high || self.room() == 0 || !self.queue.id_is_free(message.n) {
+                return;
+            }
+            self.queued(now, &message, out);
+        }
+        if last.is_none() {
+            // Numbers may be missing: what is left up to the head has expired.
+            self.queue.sent = self.queue.sent.max(page.head);
+            if self.queue.head > self.queue.sent {
+                self.read_failed_ms.get_or_insert(now.mono_ms);
+            }
+        }
+    }
+
+    fn queued(&mut self, now: Now, queued: &QueueMessage<'_>, out: &mut Output) {
+        let message = queued.message;
+        self.queue.sent = queued.n;
+        let properties = message.properties.as_deref();
+        let expiry_s = properties.and_then(|p| p.message_expiry_s);
+        let waited_s = u32::try_from(now.wall().since(queued.at) / 1000).unwrap_or(u32::MAX);
+        // [v5:3.3.2-5] [v5:3.3.2-6]
+        let left_s = expiry_s.map(|expiry| expiry.checked_sub(waited_s));
+        if left_s == Some(None) || (left_s == Some(Some(0)) && waited_s > 0) {
+            return;
+        }
+        let sent = self.encoder.publish(
+            &mut out.bytes,
+            &PublishOut {
+                topic: &message.topic,
+                payload: &message.payload,
+                id: Some(id(QUEUE_BASE, queued.n)),
+                dup: queued.n <= self.queue.dup_to,
+                retain: queued.retain,
+                properties,
+                expiry_s: left_s.flatten(),
+                content_type: None,
+                subscription_ids: queued.subscription_ids,
+            },
+        );
+        if sent {
+            self.queue.fly(queued.n, None);
+        } else {
+            // [v5:3.1.2-25]
+            Self::tell(out, Told::TooLarge);
+        }
+    }
+
+    /// I8. PUBACK. One for something that is not in flight is ignored. `[v5:U39]`
+    pub(super) fn acknowledge(&mut self, now: Now, id: NonZeroU16, out: &mut Output) {
+        let id_number = u64::from(id.get());
+        match id.get() {
+            0 => {}
+            QUEUE_BASE..INBOX_BASE => {
+                self.queue.land(id_number - u64::from(QUEUE_BASE));
+            }
+            INBOX_BASE..LOOSE_BASE => {
+                let landed = self.inbox.window.land(id_number - u64::from(INBOX_BASE));
+                if let Some((origin, received_us)) = landed.and_then(|flight| flight.origin) {
+                    let took_us = now.wall_us.saturating_sub(received_us);
+                    Self::tell(out, Told::Delivered { origin, took_us });
+                }
+            }
+            u16::MAX => self.inbox.gap_in_flight = None,
+            LOOSE_BASE..u16::MAX => self.loose.land(id),
+        }
+    }
+
+    fn publication(
+        &self,
+        message: &Publication,
+        subscription_ids: &[u32],
+        retain: bool,
+        high: usize,
+        out: &mut Output,
+    ) {
+        let signal = UserTopic::parse(&message.topic).is_some_and(|t| t.kind == UserTopicKind::Signals);
+        let own_id = self.signals.flatten();
+        let subscription_ids = match (signal, self.signals) {
+            (true, None) => return,
+            (true, Some(_)) => own_id.as_slice(),
+            (false, _) => subscription_ids,
+        };
+        if out.bytes.len() >= high {
+            return Self::tell(out, Told::DroppedSlow);
+        }
+        let properties = message.properties.as_deref();
+        let sent = self.encoder.publish(
+            &mut out.bytes,
+            &PublishOut {
+                topic: &message.topic,
+                payload: &message.payload,
+                id: None,
+                dup: false,
+                retain,
+                properties,
+                expiry_s: properties.and_then(|p| p.message_expiry_s),
+                content_type: None,
+                subscription_ids,
+            },
+        );
+        if !sent {
+            Self::tell(out, Told::TooLarge);
+        }
+    }
+
+    fn status(&mut self, _now: Now, user: UserId, payload: Bytes, high: usize, out: &mut Output) {
+        if out.bytes.len() >= high || self.room() == 0 {
+            if self.waiting_statuses.len() < WAITING_STATUSES_MAX || self.waiting_statuses.contains_key(&user)
+            {
+                self.waiting_statuses.insert(user, payload);
+            } else {
+                Self::tell(out, Told::DroppedSlow);
+            }
+            return;
+        }
+        self.send_status(&user, &payload, out);
+    }
+
+    fn waiting_statuses(&mut self, out: &mut Output) {
+        while self.room() > 0
+            && let Some((user, payload)) = self.waiting_statuses.pop_first()
+        {
+            self.send_status(&user, &payload, out);
+        }
+    }
+
+    fn send_status(&mut self, user: &UserId, payload: &[u8], out: &mut Output) {
+        let name = UserTopic {
+            user: user.clone(),
+            kind: UserTopicKind::Status,
+        }
+        .to_string();
+        let matching = || {
+            self.statuses
+                .iter()
+                .filter(|status| topic::matches(&status.filter, &name))
+        };
+        // [v3:3.3.5-1] [v5:3.3.4-2]
+        let Some(qos) = matching().map(|status| status.qos).max() else {
+            return;
+        };
+        let ids: Vec<u32> = matching().filter_map(|status| status.id).collect();
+        let id = (qos != QoS::AtMostOnce).then(|| self.loose.fly());
+        let sent = self.encoder.publish(
+            &mut out.bytes,
+            &PublishOut {
+                topic: &name,
+                payload,
+                id,
+                dup: false,
+                retain: true,
+                properties: None,
+                expiry_s: None,
+                content_type: Some(Encoding::Json.content_type()),
+                subscription_ids: &ids,
+            },
+        );
+        if let (false, Some(id)) = (sent, id) {
+            self.loose.land(id);
+        }
+    }
+
+    pub(super) fn retry_reads(&mut self) {
+        // `read_failed_ms` stays until a page arrives: it says how long reading has failed.
+        self.read_again = self.read_failed_ms.is_some();
+    }
+}
+
+/// The same gap announced again has the same id, so that a client can drop the repetition.
+fn gap_id(epoch: Epoch, from: u64, to: u64) -> EventId {
+    let parts = [
+        &epoch.0.to_be_bytes()[..],
+        &from.to_be_bytes()[..],
+        &to.to_be_bytes()[..],
+    ];
+    EventId(schemas::ids::hash128("inbox.gap", &parts))
+}

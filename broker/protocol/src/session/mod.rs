@@ -1,0 +1,309 @@
+//! One connection's machine. `connect` opens it, `publish` (O1, O4) takes messages, `subscribe` filters, `deliver` (I7,
+//! I8) sends and counts acknowledgements, `timer` and `close` end it.
+//!
+//! ```text
+//!  Fresh ──CONNECT──▶ Opening ──session stored──▶ Online ──▶ Ended
+//!    └────────────────────┴──refused, lost, late───────────▲
+//! ```
+//! Not here: bytes (`codec`), sockets and the store (`broker`).
+
+mod close;
+mod connect;
+mod deliver;
+mod pending;
+mod publish;
+mod subscribe;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use schemas::{Claims, Encoding, UserId};
+
+use crate::codec::{self, Encoder, Frame, Opening as FirstPacket, PacketError, decode};
+use crate::io::{Action, Answer, Gate, Limits, Now, Output, Told};
+use crate::packet::{Incoming, QoS2, Version, Will};
+use crate::reason::{v5, v311, websocket};
+
+pub use close::Cause;
+use connect::Opening;
+use deliver::{Inbox, Loose, StatusFilter, Window};
+use pending::Pending;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    limits: Arc<Limits>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No CONNECT yet.
+    Fresh { since_ms: u64 },
+    /// The store opens the session.
+    Opening(Box<Opening>),
+    /// CONNACK is out.
+    Online(Box<Online>),
+    /// Over; nothing more comes out.
+    Ended,
+}
+
+/// What an open session knows.
+#[derive(Debug)]
+struct Online {
+    encoder: Encoder,
+    /// Encoding of inbox events.
+    encoding: Encoding,
+    claims: Claims,
+    /// One and a half times the keep alive; 0 = none.
+    keep_alive_ms: u64,
+    last_packet_ms: u64,
+    /// What CONNECT said, shortened by our limit; DISCONNECT may not raise it from 0.
+    session_expiry_s: u32,
+    will: Option<Box<Will>>,
+    /// Requests that the store has not answered, and the acknowledgements behind them.
+    pending: Pending,
+    /// Topics of aliases 1, 2 …; empty until the first is used.
+    aliases: Vec<Option<Arc<str>>>,
+    /// Subscriptions it has, for the limit.
+    subscriptions: usize,
+    /// The user's own signals are subscribed, with this subscription identifier.
+    signals: Option<Option<u32>>,
+    statuses: Vec<StatusFilter>,
+    /// Statuses that wait for room in the window; the newest of each user only.
+    waiting_statuses: BTreeMap<UserId, Bytes>,
+    inbox: Inbox,
+    queue: Window,
+    loose: Loose,
+    /// Deliveries in flight that the client takes, or we allow.
+    window_max: usize,
+    /// Which of the two sources was asked first the last time: they take turns.
+    queue_first: bool,
+    /// When a refused topic was last reported in the inbox.
+    reported_ms: Option<u64>,
+    /// Since when reading the store fails.
+    read_failed_ms: Option<u64>,
+    /// It is time to try again.
+    read_again: bool,
+    /// Since when a backlog is worked off.
+    catching_up_ms: Option<u64>,
+    opened_us: u64,
+}
+
+impl Session {
+    /// A connection that has just been made.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>, now: Now) -> Self {
+        Self {
+            limits,
+            phase: Phase::Fresh {
+                since_ms: now.mono_ms,
+            },
+        }
+    }
+
+    /// The version, once it is known.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        match &self.phase {
+            Phase::Fresh { .. } | Phase::Ended => None,
+            Phase::Opening(opening) => Some(opening.encoder.version),
+            Phase::Online(online) => Some(online.encoder.version),
+        }
+    }
+
+    /// Is CONNACK out and the connection not over?
+    #[must_use]
+    pub const fn is_online(&self) -> bool {
+        matches!(self.phase, Phase::Online(_))
+    }
+
+    /// Is it over, with nothing left to wait for?
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Numbered events and messages that wait for the client or for its acknowledgement.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        match &self.phase {
+            Phase::Online(online) => online.inbox.backlog() + online.queue.backlog(),
+            _ => 0,
+        }
+    }
+
+    /// May more bytes be handed in? While not, the socket is not to be read: back-pressure, not memory (P8).
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        match &self.phase {
+            Phase::Fresh { .. } => true,
+            Phase::Online(online) => online
+                .pending
+                .accepts(online.encoder.version, self.limits.receive_max),
+            Phase::Opening(_) | Phase::Ended => false,
+        }
+    }
+
+    /// Takes all whole packets off the front of `input`, as long as it accepts any. What is left is the start of a
+    /// packet, or waits until [`Session::accepts`] again.
+    pub fn receive(&mut self, now: Now, gate: &dyn Gate, input: &mut BytesMut, out: &mut Output) {
+        while self.accepts() && !input.is_empty() {
+            let (limit, version) = match &self.phase {
+                Phase::Fresh { .. } => (self.limits.connect_bytes_max, None),
+                _ => (self.limits.packet_bytes_max, self.version()),
+            };
+            match codec::frame(input, version, limit) {
+                Ok(Frame::Incomplete) => {
+                    // A first byte that is no CONNECT shall not have to wait for its end.
+                    if version.is_none() && input[0] != 0x10 {
+                        self.end(now, Cause::Foreign, out);
+                    }
+                    return;
+                }
+                Ok(Frame::Complete { header, total }) => {
+                    let frame = input.split_to(total);
+                    self.frame(now, gate, frame, header, out);
+                }
+                Err(error) => return self.end(now, Cause::Packet(error), out),
+            }
+        }
+    }
+
+    fn frame(&mut self, now: Now, gate: &dyn Gate, frame: BytesMut, header: usize, out: &mut Output) {
+        let version = match self.version() {
+            Some(version) => version,
+            None => match codec::opening(&frame, header) {
+                FirstPacket::Version(version) => version,
+                FirstPacket::Unsupported { answer } => return self.unsupported(answer, out),
+                FirstPacket::Foreign(_) => return self.end(now, Cause::Foreign, out),
+            },
+        };
+        match decode::decode(version, frame, header) {
+            Ok(packet) => self.packet(now, gate, packet, out),
+            Err(error) if self.is_online() => self.end(now, Cause::Packet(error), out),
+            Err(error) => self.bad_connect(version, error, out),
+        }
+    }
+
+    /// A decoded packet.
+    pub fn packet(&mut self, now: Now, gate: &dyn Gate, packet: Incoming, out: &mut Output) {
+        let limits = Arc::clone(&self.limits);
+        let online = match &mut self.phase {
+            Phase::Fresh { .. } => {
+                return match packet {
+                    Incoming::Connect(connect) => self.connect(now, gate, *connect, out),
+                    // [v3:3.1.0-1] [v5:3.1.0-1]
+                    _ => self.end(now, Cause::Foreign, out),
+                };
+            }
+            Phase::Online(online) => online,
+            Phase::Opening(_) | Phase::Ended => return,
+        };
+        online.last_packet_ms = now.mono_ms;
+        let result = match packet {
+            // [v3:3.1.0-2] [v5:3.1.0-2]
+            Incoming::Connect(_) => Err(Cause::protocol("v5:3.1.0-2", "a second CONNECT")),
+            Incoming::Publish(publish) => online.publish(&limits, now, gate, *publish, out),
+            Incoming::PubAck(id) => {
+                online.acknowledge(now, id, out);
+                Ok(())
+            }
+            Incoming::QoS2(which, id) => {
+                online.unknown_id(which, id, out);
+                Ok(())
+            }
+            Incoming::Subscribe(subscribe) => {
+                online.subscribe(&limits, now, gate, *subscribe, out);
+                Ok(())
+            }
+            Incoming::Unsubscribe { id, filters } => {
+                online.unsubscribe(now, id, filters, out);
+                Ok(())
+            }
+            Incoming::PingReq => {
+                online.encoder.pingresp(&mut out.bytes);
+                Ok(())
+            }
+            Incoming::Disconnect { reason, expiry_s } => Err(online.disconnected(reason, expiry_s)),
+            // [v5:4.12.0-7] no CONNECT with a method is accepted, so no AUTH is.
+            Incoming::Auth => Err(Cause::protocol(
+                "v5:4.12.0-7",
+                "AUTH without an authentication method",
+            )),
+        };
+        if let Err(cause) = result {
+            self.end(now, cause, out);
+        }
+    }
+
+    /// The answer to a request.
+    pub fn answer(&mut self, now: Now, token: u64, answer: Answer, out: &mut Output) {
+        match &mut self.phase {
+            Phase::Opening(_) if token == connect::OPEN_TOKEN => self.opened(now, answer, out),
+            Phase::Online(online) => {
+                online.pending.answer(token, answer);
+                online.settle(out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what has become possible: asks for events and messages, moves cursors. To be called once after everything
+    /// that came in at one time, and again after pages it asked for were handed in.
+    pub fn flush(&mut self, now: Now, out: &mut Output) {
+        let high = self.limits.output_bytes_high;
+        if let Phase::Online(online) = &mut self.phase {
+            online.flush(now, high, out);
+        }
+    }
+
+    fn unsupported(&mut self, answer: Version, out: &mut Output) {
+        let encoder = Encoder {
+            version: answer,
+            packet_bytes_max: u32::MAX,
+            problem_info: true,
+        };
+        encoder.connack_refused(&mut out.bytes, v5::UNSUPPORTED_VERSION, Some(v311::VERSION), None);
+        self.phase = Phase::Ended;
+        out.actions.push(Action::Close {
+            websocket: websocket::PROTOCOL,
+        });
+    }
+
+    /// A CONNECT that breaks a rule. `[v3:3.1.4-1]`: 3.1.1 gets no CONNACK, but for a refused client id.
+    fn bad_connect(&mut self, version: Version, error: PacketError, out: &mut Output) {
+        let encoder = Encoder {
+            version,
+            packet_bytes_max: u32::MAX,
+            problem_info: true,
+        };
+        let code = (error.reason == v5::CLIENT_ID).then_some(v311::CLIENT_ID);
+        encoder.connack_refused(&mut out.bytes, error.reason, code, None);
+        self.phase = Phase::Ended;
+        out.actions.push(Action::Close {
+            websocket: websocket::PROTOCOL,
+        });
+    }
+}
+
+impl Online {
+    /// QoS 2 is not announced, so no identifier of it is known. `[v5:U39]`
+    fn unknown_id(&self, which: QoS2, id: std::num::NonZeroU16, out: &mut Output) {
+        match which {
+            QoS2::Rel => self
+                .encoder
+                .unknown_id(&mut out.bytes, 0x70, id, v5::PACKET_ID_UNKNOWN),
+            QoS2::Rec => self
+                .encoder
+                .unknown_id(&mut out.bytes, 0x62, id, v5::PACKET_ID_UNKNOWN),
+            QoS2::Comp => {}
+        }
+    }
+
+    fn tell(out: &mut Output, told: Told) {
+        out.actions.push(Action::Told(told));
+    }
+}

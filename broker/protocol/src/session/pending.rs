@@ -1,0 +1,134 @@
+//! O4. Requests that the store has not answered, in the order of their packets, and what is to be sent once it has.
+//!
+//! Acknowledgements leave in the order of the packets they belong to (`[v3:4.6.0-2] [v5:4.6.0-2]`), so one that is ready
+//! waits behind those that are not. What the store did not take stays at the front and stops the rest: its packet is
+//! never acknowledged, and the client sends it again on its next connection.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use schemas::{Publication, Subscription};
+
+use crate::io::Answer;
+use crate::packet::Version;
+
+/// Packets other than PUBLISH that may wait beside a full window of them.
+const OTHERS_MAX: usize = 16;
+/// Entries for which the memory is kept once nothing waits.
+const KEPT_ENTRIES: usize = 4;
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Token of the first entry.
+    first: u64,
+    entries: VecDeque<Entry>,
+    publishes: usize,
+    /// Something was not stored: nothing more is taken in, and the front's deadline closes the connection.
+    stalled: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    since_ms: u64,
+    what: Waiting,
+    answer: Option<Answer>,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// PUBACK.
+    Publish {
+        /// For this packet.
+        id: NonZeroU16,
+        /// A stored message that online sessions with QoS 0 subscriptions get once it is stored.
+        live: Option<Arc<Publication>>,
+    },
+    /// SUBACK.
+    Subscribe(Box<Subscribing>),
+    /// UNSUBACK.
+    Unsubscribe {
+        /// For this packet.
+        id: NonZeroU16,
+        /// Filters in order.
+        filters: Vec<String>,
+    },
+}
+
+/// A SUBSCRIBE on its way.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    /// For this packet.
+    pub(super) id: NonZeroU16,
+    /// Code of each filter.
+    pub(super) codes: Vec<u8>,
+    /// The granted ones, in order.
+    pub(super) granted: Vec<Subscription>,
+}
+
+impl Pending {
+    pub(super) fn accepts(&self, version: Version, receive_max: u16) -> bool {
+        // MQTT 5 clients know the limit, and breaking it is an error; 3.1.1 clients do not, and are not read further.
+        let publishes_fit = version == Version::V5 || self.publishes < usize::from(receive_max);
+        !self.stalled && publishes_fit && self.entries.len() < usize::from(receive_max) + OTHERS_MAX
+    }
+
+    /// Publishes in flight.
+    pub(super) const fn publishes(&self) -> usize {
+        self.publishes
+    }
+
+    /// Adds one that the store is asked about; its token.
+    pub(super) fn push(&mut self, now_ms: u64, what: Waiting) -> u64 {
+        self.push_entry(now_ms, what, None)
+    }
+
+    /// Adds one whose answer is known already.
+    pub(super) fn push_answered(&mut self, now_ms: u64, what: Waiting, answer: Answer) {
+        self.push_entry(now_ms, what, Some(answer));
+    }
+
+    fn push_entry(&mut self, since_ms: u64, what: Waiting, answer: Option<Answer>) -> u64 {
+        self.publishes += usize::from(matches!(what, Waiting::Publish { .. }));
+        self.entries.push_back(Entry {
+            since_ms,
+            what,
+            answer,
+        });
+        self.first + (self.entries.len() as u64 - 1)
+    }
+
+    /// Notes an answer. One for a token that is not waiting is ignored.
+    pub(super) fn answer(&mut self, token: u64, answer: Answer) {
+        let index = token
+            .checked_sub(self.first)
+            .and_then(|index| usize::try_from(index).ok());
+        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
+            self.stalled |= answer == Answer::Unavailable;
+            entry.answer = Some(answer);
+        }
+    }
+
+    /// Takes the first one if it is answered and was stored.
+    pub(super) fn pop(&mut self) -> Option<(Waiting, Answer)> {
+        match self.entries.front()?.answer {
+            None | Some(Answer::Unavailable) => None,
+            Some(_) => {
+                let entry = self.entries.pop_front()?;
+                self.first += 1;
+                self.publishes -= usize::from(matches!(entry.what, Waiting::Publish { .. }));
+                if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
+                    self.entries = VecDeque::new();
+                }
+                Some((entry.what, entry.answer?))
+            }
+        }
+    }
+
+    /// Since when the first one waits.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.since_ms)
+    }
+}

@@ -1,0 +1,293 @@
+//! O1, O4. PUBLISH from a client: commands to the outbox, messages to general topics, typing.
+//!
+//! A PUBACK leaves only once the message, or the refusal that 3.1.1 can learn in no other way, is on disk (P1).
+//! Not here: what commands do (the store's plan).
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use schemas::command::Typing;
+use schemas::topic::{UserTopic, UserTopicKind};
+use schemas::{Command, Encoding, ErrorCode, Publication, QoS};
+
+use super::pending::Waiting;
+use super::{Cause, Online};
+use crate::io::{Action, Answer, Gate, Limits, Now, Output, Request, Told};
+use crate::packet::{Publish, Version};
+use crate::reason::v5;
+
+/// A refused topic is reported in the inbox of a 3.1.1 client at most this often, in milliseconds (contract, section 5).
+const REPORT_INTERVAL_MS: u64 = 1_000;
+
+/// Codes that a PUBACK may carry. `[v5:3.4.2-1]`
+const PUBACK_CODES: [u8; 7] = [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+
+impl Online {
+    pub(super) fn publish(
+        &mut self,
+        limits: &Limits,
+        now: Now,
+        gate: &dyn Gate,
+        publish: Publish,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
+        let Publish {
+            id,
+            alias,
+            mut message,
+        } = publish;
+        self.resolve_alias(limits, alias, &mut message)?;
+        self.check_announced(limits, &message)?;
+        let Err(_denied) = gate.publish(&self.claims, &message.topic, message.qos, message.retain) else {
+            return {
+                self.accept(now, id, message, out);
+                Ok(())
+            };
+        };
+        match id {
+            None => Self::tell(out, Told::DroppedQoS0),
+            Some(id) if self.encoder.version == Version::V5 => {
+                self.refuse(now, id, ErrorCode::AclDenied, out);
+            }
+            Some(id) => self.report_topic(now, id, &message.topic, out),
+        }
+        Ok(())
+    }
+
+    fn resolve_alias(
+        &mut self,
+        limits: &Limits,
+        alias: Option<NonZeroU16>,
+        message: &mut Publication,
+    ) -> Result<(), Cause> {
+        let Some(alias) = alias else {
+            return Ok(());
+        };
+        // [v5:3.2.2-17] [v5:3.3.2-9] [v5:U12]
+        if alias.get() > limits.topic_alias_max {
+            return Err(Cause::error(
+                v5::ALIAS_INVALID,
+                "v5:3.3.2-9",
+                "topic alias above the announced maximum",
+            ));
+        }
+        let index = usize::from(alias.get() - 1);
+        if self.aliases.len() <= index {
+            self.aliases.resize(index + 1, None);
+        }
+        if message.topic.is_empty() {
+            // [v5:3.3.2-7] [v5:U13]
+            let known = self.aliases[index].as_ref();
+            message.topic =
+                Arc::clone(known.ok_or(Cause::protocol("v5:U13", "a topic alias that was never set"))?);
+        } else {
+            self.aliases[index] = Some(Arc::clone(&message.topic));
+        }
+        Ok(())
+    }
+
+    fn check_announced(&self, limits: &Limits, message: &Publication) -> Result<(), Cause> {
+        // [v5:3.2.2-11] [v5:U17]; 3.1.1 cannot be told, so its connection is closed. [v3:4.8.0-2]
+        if message.qos == QoS::ExactlyOnce {
+            return Err(Cause::error(
+                v5::QOS_UNSUPPORTED,
+                "v5:3.2.2-11",
+                "QoS 2 is not announced",
+            ));
+        }
+        // [v5:3.2.2-14] [v5:U18]; of a 3.1.1 client the message is delivered and not kept.
+        if message.retain && self.encoder.version == Version::V5 {
+            return Err(Cause::error(
+                v5::RETAIN_UNSUPPORTED,
+                "v5:3.2.2-14",
+                "RETAIN is not announced",
+            ));
+        }
+        // [v5:3.3.4-7] [v5:U21]
+        if message.qos != QoS::AtMostOnce
+            && self.encoder.version == Version::V5
+            && self.pending.publishes() >= usize::from(limits.receive_max)
+        {
+            return Err(Cause::error(
+                v5::RECEIVE_MAX,
+                "v5:3.3.4-7",
+                "more publishes in flight than announced",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A publish that the token allows.
+    fn accept(&mut self, now: Now, id: Option<NonZeroU16>, message: Publication, out: &mut Output) {
+        match (is_outbox(&message.topic), id) {
+            (true, Some(id)) => self.command(now, id, &message, out),
+            (true, None) => Self::typing(&message, out),
+            (false, Some(id)) => {
+                let message = Arc::new(kept(message));
+                let live = Some(Arc::clone(&message));
+                let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live });
+                out.actions.push(Action::Submit {
+                    token,
+                    request: Box::new(Request::Publish(message)),
+                });
+            }
+            (false, None) => out.actions.push(Action::PublishLive(Arc::new(kept(message)))),
+        }
+    }
+
+    fn command(&mut self, now: Now, id: NonZeroU16, message: &Publication, out: &mut Output) {
+        match read_command(message) {
+            Ok(command) => {
+                let token = self
+                    .pending
+                    .push(now.mono_ms, Waiting::Publish { id, live: None });
+                let report_refusal = self.encoder.version == Version::V311;
+                let request = Request::Command {
+                    command,
+                    received_us: now.wall_us,
+                    report_refusal,
+                };
+                out.actions.push(Action::Submit {
+                    token,
+                    request: Box::new(request),
+                });
+            }
+            Err(error) if self.encoder.version == Version::V5 => self.refuse(now, id, error.code, out),
+            Err(error) => {
+                Self::tell(out, Told::Refused(error.code));
+                let request = Request::Report {
+                    id: error.id,
+                    code: error.code,
+                    detail: error.detail,
+                    topic: None,
+                };
+                self.report(now, id, request, out);
+            }
+        }
+    }
+
+    /// Typing is the only thing that an outbox takes at QoS 0.
+    fn typing(message: &Publication, out: &mut Output) {
+        #[derive(serde::Deserialize)]
+        struct Signal {
+            r#type: String,
+            #[serde(flatten)]
+            typing: Typing,
+        }
+        match encoding_of(message).read::<Signal>(&message.payload) {
+            Ok(signal) if signal.r#type == "typing" => out.actions.push(Action::Typing {
+                conversation: signal.typing.conversation,
+                state: signal.typing.state,
+            }),
+            _ => Self::tell(out, Told::DroppedQoS0),
+        }
+    }
+
+    /// MQTT 5: the reason code says it.
+    fn refuse(&mut self, now: Now, id: NonZeroU16, code: ErrorCode, out: &mut Output) {
+        self.pending.push_answered(
+            now.mono_ms,
+            Waiting::Publish { id, live: None },
+            Answer::Refused(code),
+        );
+        self.settle(out);
+    }
+
+    /// 3.1.1: the message counts as acknowledged, and the inbox says that it was refused.
+    fn report_topic(&mut self, now: Now, id: NonZeroU16, topic: &str, out: &mut Output) {
+        Self::tell(out, Told::Refused(ErrorCode::AclDenied));
+        let lately = self
+            .reported_ms
+            .is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
+        if lately {
+            self.pending
+                .push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Done);
+            self.settle(out);
+            return;
+        }
+        self.reported_ms = Some(now.mono_ms);
+        let code = ErrorCode::AclDenied;
+        let (detail, topic) = (code.meaning().to_owned(), Some(topic.to_owned()));
+        self.report(
+            now,
+            id,
+            Request::Report {
+                id: None,
+                code,
+                detail,
+                topic,
+            },
+            out,
+        );
+    }
+
+    fn report(&mut self, now: Now, id: NonZeroU16, request: Request, out: &mut Output) {
+        let token = self
+            .pending
+            .push(now.mono_ms, Waiting::Publish { id, live: None });
+        out.actions.push(Action::Submit {
+            token,
+            request: Box::new(request),
+        });
+    }
+
+    /// Sends the acknowledgements that are due, in order.
+    pub(super) fn settle(&mut self, out: &mut Output) {
+        while let Some((what, answer)) = self.pending.pop() {
+            match (what, answer) {
+                (Waiting::Publish { id, live }, answer) => self.published(id, live, &answer, out),
+                (Waiting::Subscribe(subscribing), Answer::Subscribed(results)) => {
+                    self.subscribed(*subscribing, &results, out);
+                }
+                (Waiting::Unsubscribe { id, filters }, Answer::Unsubscribed(existed)) => {
+                    self.unsubscribed(id, filters, &existed, out);
+                }
+                // The driver gives each request its own kind of answer.
+                (Waiting::Subscribe(_) | Waiting::Unsubscribe { .. }, _) => {}
+            }
+        }
+    }
+
+    fn published(&self, id: NonZeroU16, live: Option<Arc<Publication>>, answer: &Answer, out: &mut Output) {
+        let Answer::Refused(code) = *answer else {
+            // [v3:4.3.2-2] [v5:4.3.2-4]
+            self.encoder.puback(&mut out.bytes, id, v5::SUCCESS, None);
+            out.actions.extend(live.map(Action::PublishLive));
+            return;
+        };
+        Self::tell(out, Told::Refused(code));
+        let reason = if PUBACK_CODES.contains(&code.mqtt()) {
+            code.mqtt()
+        } else {
+            v5::IMPLEMENTATION
+        };
+        self.encoder
+            .puback(&mut out.bytes, id, reason, Some(code.as_str()));
+    }
+}
+
+/// Is it somebody's outbox? (The gate lets nobody publish to another's.)
+pub(super) fn is_outbox(topic: &str) -> bool {
+    UserTopic::parse(topic).is_some_and(|topic| topic.kind == UserTopicKind::Outbox)
+}
+
+pub(super) fn read_command(message: &Publication) -> Result<Command, schemas::CommandError> {
+    Command::read(encoding_of(message), &message.payload)
+}
+
+fn encoding_of(message: &Publication) -> Encoding {
+    let content_type = message
+        .properties
+        .as_ref()
+        .and_then(|p| p.content_type.as_deref());
+    Encoding::detect(content_type, &message.payload)
+}
+
+/// The payload leaves the shared read buffer here, in the one copy that is made of it: a slice would pin the buffer.
+pub(super) fn kept(message: Publication) -> Publication {
+    Publication {
+        payload: Bytes::copy_from_slice(&message.payload),
+        ..message
+    }
+}

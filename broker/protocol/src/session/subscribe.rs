@@ -1,0 +1,192 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+//!
+//! Each filter is granted or refused by itself. What is granted is stored first; then SUBACK, then what it brings.
+
+use std::num::NonZeroU16;
+
+use schemas::topic::{self, UserTopic, UserTopicKind};
+use schemas::{QoS, Subscription};
+
+use super::Online;
+use super::connect::is_queued;
+use super::deliver::StatusFilter;
+use super::pending::{Subscribing, Waiting};
+use crate::io::{Action, Answer, ChangedFilter, Gate, Limits, Now, Output, Request, SubscribedFilter};
+use crate::packet::{Filter, Start, Subscribe};
+use crate::reason::v5;
+
+/// Highest QoS that is granted so far. `[v5:3.2.2-10]`
+const QOS_MAX: QoS = QoS::AtLeastOnce;
+
+impl Online {
+    pub(super) fn subscribe(
+        &mut self,
+        limits: &Limits,
+        now: Now,
+        gate: &dyn Gate,
+        subscribe: Subscribe,
+        out: &mut Output,
+    ) {
+        let Subscribe {
+            id,
+            subscription_id,
+            filters,
+            start,
+        } = subscribe;
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut granted = Vec::new();
+        for filter in filters {
+            let full = self.subscriptions + granted.len() >= limits.subscriptions_max;
+            match self.grant(gate, &filter, start, full) {
+                Ok(qos) => {
+                    codes.push(qos as u8);
+                    granted.push(Subscription {
+                        filter: filter.filter,
+                        qos,
+                        no_local: filter.no_local,
+                        retain_as_published: filter.retain_as_published,
+                        retain_handling: filter.retain_handling,
+                        id: subscription_id,
+                    });
+                }
+                Err(reason) => codes.push(reason),
+            }
+        }
+        let filters = granted.clone();
+        let waiting = Waiting::Subscribe(Box::new(Subscribing { id, codes, granted }));
+        if filters.is_empty() {
+            self.pending
+                .push_answered(now.mono_ms, waiting, Answer::Subscribed(Vec::new()));
+            self.settle(out);
+        } else {
+            let token = self.pending.push(now.mono_ms, waiting);
+            let request = Request::Subscribe { filters, start };
+            out.actions.push(Action::Submit {
+                token,
+                request: Box::new(request),
+            });
+        }
+    }
+
+    /// The QoS granted to a filter, or the reason why it is refused.
+    fn grant(&self, gate: &dyn Gate, filter: &Filter, start: Start, full: bool) -> Result<QoS, u8> {
+        // [v3:4.7.1-2] [v3:4.7.1-3] [v5:4.7.1-1] [v5:4.7.1-2] [v5:4.8.2-1] [v5:4.8.2-2]
+        topic::check_filter(&filter.filter).map_err(|_| v5::FILTER_INVALID)?;
+        // [v5:U20]
+        if topic::split_share(&filter.filter).is_some() {
+            return Err(v5::SHARED_UNSUPPORTED);
+        }
+        gate.subscribe(&self.claims, &filter.filter)
+            .map_err(|denied| denied.reason)?;
+        if full {
+            return Err(v5::QUOTA);
+        }
+        if is_own(self, &filter.filter, UserTopicKind::Inbox) && start == Start::Invalid {
+            return Err(v5::IMPLEMENTATION);
+        }
+        Ok(filter.qos.min(QOS_MAX))
+    }
+
+    /// The store has taken the granted filters.
+    pub(super) fn subscribed(
+        &mut self,
+        subscribing: Subscribing,
+        results: &[SubscribedFilter],
+        out: &mut Output,
+    ) {
+        // [v3:3.8.4-1] [v3:3.8.4-2] [v5:3.8.4-1] [v5:3.8.4-2]
+        self.encoder
+            .suback(&mut out.bytes, subscribing.id, &subscribing.codes);
+        let mut changed = Vec::with_capacity(results.len());
+        for (subscription, result) in subscribing.granted.into_iter().zip(results) {
+            self.subscriptions += usize::from(!result.existed);
+            self.follow(&subscription);
+            if is_queued(&subscription.filter, subscription.qos) {
+                self.queue.set_wanted(true);
+            }
+            if let Some(cursor) = result.inbox {
+                self.inbox.subscribe(&subscription, cursor, result.existed);
+            }
+            changed.push(ChangedFilter {
+                subscription,
+                existed: result.existed,
+            });
+        }
+        if !changed.is_empty() {
+            out.actions.push(Action::Subscribed(changed));
+        }
+    }
+
+    /// Notes what a filter means for messages that are not numbered.
+    pub(super) fn follow(&mut self, subscription: &Subscription) {
+        match UserTopic::split(&subscription.filter) {
+            Some((_, UserTopicKind::Status)) => {
+                self.statuses
+                    .retain(|status| status.filter != subscription.filter);
+                self.statuses.push(StatusFilter {
+                    filter: subscription.filter.clone(),
+                    qos: subscription.qos,
+                    id: subscription.id,
+                });
+            }
+            Some((_, UserTopicKind::Signals)) => self.signals = Some(subscription.id),
+            _ => {}
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, now: Now, id: NonZeroU16, filters: Vec<String>, out: &mut Output) {
+        let token = self.pending.push(
+            now.mono_ms,
+            Waiting::Unsubscribe {
+                id,
+                filters: filters.clone(),
+            },
+        );
+        out.actions.push(Action::Submit {
+            token,
+            request: Box::new(Request::Unsubscribe { filters }),
+        });
+    }
+
+    pub(super) fn unsubscribed(
+        &mut self,
+        id: NonZeroU16,
+        filters: Vec<String>,
+        existed: &[bool],
+        out: &mut Output,
+    ) {
+        for filter in &filters {
+            // [v3:3.10.4-1] [v5:3.10.4-1]: byte for byte.
+            match UserTopic::split(filter) {
+                Some((_, UserTopicKind::Status)) => self.statuses.retain(|status| *status.filter != **filter),
+                Some((_, UserTopicKind::Signals)) if is_own(self, filter, UserTopicKind::Signals) => {
+                    self.signals = None;
+                }
+                Some((_, UserTopicKind::Inbox)) if is_own(self, filter, UserTopicKind::Inbox) => {
+                    self.inbox.unsubscribe();
+                }
+                _ => {}
+            }
+        }
+        self.subscriptions = self
+            .subscriptions
+            .saturating_sub(existed.iter().filter(|e| **e).count());
+        // [v3:3.10.4-4] [v3:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
+        let codes: Vec<u8> = existed
+            .iter()
+            .map(|existed| {
+                if *existed {
+                    v5::SUCCESS
+                } else {
+                    v5::NO_SUBSCRIPTION
+                }
+            })
+            .collect();
+        self.encoder.unsuback(&mut out.bytes, id, &codes);
+        out.actions.push(Action::Unsubscribed(filters));
+    }
+}
+
+fn is_own(online: &Online, filter: &str, kind: UserTopicKind) -> bool {
+    UserTopic::parse(filter).is_some_and(|topic| topic.kind == kind && topic.user == online.claims.user)
+}

@@ -1,0 +1,75 @@
+//! Deadlines: CONNECT, keep alive, end of the token, patience with the store.
+
+use schemas::Millis;
+
+use super::{Cause, Phase, Session, connect};
+use crate::io::{Now, Output};
+
+/// After a read of the store failed, it is tried again after so many milliseconds.
+const READ_RETRY_MS: u64 = 500;
+
+impl Session {
+    /// When [`Session::timeout`] wants to be called, in [`Now::mono_ms`]. It moves with every packet, so a driver may let
+    /// an earlier timer run out and ask again.
+    #[must_use]
+    pub fn deadline(&self, now: Now) -> Option<u64> {
+        match &self.phase {
+            Phase::Fresh { since_ms } => Some(since_ms + self.limits.connect_timeout_ms),
+            Phase::Opening(opening) => Some(opening.since_ms + self.limits.store_wait_ms),
+            Phase::Online(online) => {
+                let keep_alive = (online.keep_alive_ms > 0)
+                    .then(|| online.last_packet_ms.saturating_add(online.keep_alive_ms));
+                let expiry = Millis::from_secs(online.claims.exp).since(now.wall());
+                let token = Some(now.mono_ms.saturating_add(expiry));
+                let store = online
+                    .pending
+                    .oldest_ms()
+                    .map(|since| since + self.limits.store_wait_ms);
+                let read = online.read_failed_ms.map(|_| now.mono_ms + READ_RETRY_MS);
+                [keep_alive, token, store, read].into_iter().flatten().min()
+            }
+            Phase::Ended => None,
+        }
+    }
+
+    /// Ends what has lasted too long.
+    pub fn timeout(&mut self, now: Now, out: &mut Output) {
+        let store_wait = self.limits.store_wait_ms;
+        let late = |since: u64, wait: u64| now.mono_ms.saturating_sub(since) >= wait;
+        let accepts = self.accepts();
+        let cause = match &mut self.phase {
+            // [v3:U22] [v5:U22]
+            Phase::Fresh { since_ms } if late(*since_ms, self.limits.connect_timeout_ms) => Cause::Foreign,
+            Phase::Opening(opening) if late(opening.since_ms, store_wait) && !opening.lost => {
+                connect::refuse_unavailable(&opening.encoder, out);
+                // The store's answer is still to come; the session it opens is closed then.
+                opening.lost = true;
+                return;
+            }
+            Phase::Online(online) => {
+                if !accepts {
+                    // What the client sent lies unread, by our choice: it cannot be called silent.
+                    online.last_packet_ms = now.mono_ms;
+                }
+                if online
+                    .pending
+                    .oldest_ms()
+                    .is_some_and(|since| late(since, store_wait))
+                    || online.read_failed_ms.is_some_and(|since| late(since, store_wait))
+                {
+                    Cause::StoreDown
+                } else if Millis::from_secs(online.claims.exp) <= now.wall() {
+                    Cause::TokenExpired
+                } else if online.keep_alive_ms > 0 && late(online.last_packet_ms, online.keep_alive_ms) {
+                    // [v3:3.1.2-24] [v5:3.1.2-22]
+                    Cause::KeepAlive
+                } else {
+                    online.retry_reads();
+                    return;
+                }
+            }
+            _ => return,
+        };
+        self.end(now, cause, out);
+    }
+}
