@@ -127,6 +127,23 @@ pub struct WhatsAppSim;
 impl WhatsAppSim {
     /// Starts serving and delivering on the current tokio runtime. The address is bound when this returns.
     ///
+    /// ```
+    /// use sim::whatsapp::{BusinessNumber, ScriptedSend, SimConfig, WhatsAppSim};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let config = SimConfig::new(BusinessNumber::example(), "app-secret", "graph-token");
+    /// let sim = WhatsAppSim::start(config).await?;
+    /// // Start the program under test with `sim.graph_url()` as its Graph URL, then:
+    /// sim.set_webhook_url("http://127.0.0.1:8080/webhooks/whatsapp");
+    /// sim.say("15550000002", "Is my order on its way?")?;
+    /// sim.next_send(ScriptedSend::http_500_but_accepted());
+    /// assert_eq!(sim.posts().len(), 0);
+    /// sim.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: SimConfig) -> Result<Handle, StartError> {

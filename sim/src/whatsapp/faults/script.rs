@@ -19,7 +19,7 @@ pub enum Script {
     Clear,
 }
 
-/// How to treat a send, whatever the [`Faults`] say. Made by one of the named functions, or from JSON.
+/// How to treat a send, whatever the [`Faults`](super::Faults) say. Made by one of the named functions, or from JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScriptedSend {

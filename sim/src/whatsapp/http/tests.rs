@@ -181,7 +181,15 @@ async fn o6_a_cut_connection_gives_no_answer_although_accepted() {
 
 #[tokio::test]
 async fn o8_a_status_can_arrive_before_the_answer_to_its_send() {
-    let mut world = world(Faults::default(), 0).await;
+    // The receiver refuses at first, so the answer has something to wait for.
+    let mut world = world(
+        Faults {
+            retry_first_ms: 20,
+            ..Faults::default()
+        },
+        3,
+    )
+    .await;
     world.sim.next_send(ScriptedSend::status_first());
     let (status, answer) = world.send("our-1").await.expect("answered");
     assert_eq!(status, 200);
@@ -385,7 +393,11 @@ async fn a_stop_does_not_wait_for_slow_answers_and_frees_the_port() {
     tokio::time::timeout(DEADLINE, sim.stop()).await.expect("stops");
     assert_eq!(sending.await.expect("no panic").expect("answered"), 200);
     TcpListener::bind(addr).await.expect("the port is free");
-    let error = sim.wait_for_posts(2, DEADLINE).await.expect_err("stopped");
+    let for_long = sim.wait_for_posts(2, DEADLINE * 100);
+    let error = tokio::time::timeout(DEADLINE, for_long)
+        .await
+        .expect("ends with the stop")
+        .expect_err("stopped");
     assert_eq!(error.what, "2 posts, there are 1");
     let action = CustomerAction::text(ANA, "into the void");
     sim.customer_writes(action).expect("the model itself lives on");

@@ -115,6 +115,7 @@ fn fault_each_kind_of_status_trouble() {
 #[test]
 fn fault_shuffle_lets_later_updates_overtake() {
     let mut model = model(Faults {
+        delay_ms: MsRange::default(),
         shuffle: 0.5,
         shuffle_ms: MsRange::new(1_000, 2_000),
         ..Faults::default()
