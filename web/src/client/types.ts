@@ -55,7 +55,7 @@ export interface Media {
 }
 
 export interface Reaction {
-  readonly by: string;
+  readonly by: Sender;
   readonly emoji: string;
 }
 
@@ -103,6 +103,16 @@ export interface Conversation {
   readonly updated_at: string;
 }
 
+/** Only what changed; an `assignee` of null: nobody any more. */
+export interface ConversationChange {
+  readonly assignee?: string | null;
+  readonly labels?: readonly string[];
+  readonly state?: "open" | "snoozed" | "closed";
+  readonly title?: string;
+  readonly window_expires_at?: string;
+  readonly members?: readonly string[];
+}
+
 export interface StatusChange {
   readonly message: string;
   readonly wamid?: string;
@@ -130,10 +140,10 @@ export type KnownEvent =
   | Envelope<"message.created" | "message.edited", Message>
   | Envelope<"message.status", StatusChange>
   | Envelope<"message.deleted", { readonly message: string; readonly for: "me" | "all" }>
-  | Envelope<"message.reaction", { readonly message: string; readonly by: string; readonly emoji: string | null }>
+  | Envelope<"message.reaction", { readonly message: string; readonly by: Sender; readonly emoji: string | null }>
   | Envelope<"message.media", { readonly message: string; readonly media: Media }>
   | Envelope<"receipt.read", { readonly by: string; readonly up_to: string }>
-  | Envelope<"conversation.updated", Partial<Conversation>>
+  | Envelope<"conversation.updated", ConversationChange>
   | Envelope<"contact.updated", Contact>
   | Envelope<"command.failed", CommandFailure>;
 

@@ -11,8 +11,8 @@ export function sortedConversations(conversations: ReadonlyMap<string, Conversat
   );
 }
 
-export function activity(conversation: Conversation): number {
-  return Date.parse(conversation.last_message?.created_at ?? conversation.updated_at) || 0;
+function activity(conversation: Conversation): number {
+  return Date.parse(conversation.updated_at) || 0;
 }
 
 /** Own messages of one conversation that wait for the server. */

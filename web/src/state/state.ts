@@ -8,6 +8,7 @@ import type {
   CommandFailure,
   ConnectionState,
   Conversation,
+  ConversationChange,
   InboxEvent,
   Message,
   Page,
@@ -192,7 +193,9 @@ function event(state: State, event: InboxEvent): State {
     case "message.reaction": {
       const { message, by, emoji } = event.data;
       return onMessage(counted, message, event.conversation, (known) => {
-        const others = (known.reactions ?? []).filter((reaction) => reaction.by !== by);
+        const others = (known.reactions ?? []).filter(
+          (reaction) => reaction.by.id !== by.id || reaction.by.kind !== by.kind,
+        );
         return { ...known, reactions: emoji === null ? others : [...others, { by, emoji }] };
       });
     }
@@ -261,8 +264,7 @@ function created(state: State, told: Message, at: string): State {
   return onConversation(threaded, message.conversation, (known) => {
     const last = known.last_message;
     if (last?.id === message.id) return { ...known, last_message: merged(last, message) };
-    const newer = last === undefined || Date.parse(message.created_at) >= Date.parse(last.created_at);
-    return newer ? { ...known, last_message: message, updated_at: at } : known;
+    return { ...known, last_message: message, updated_at: at };
   });
 }
 
@@ -317,10 +319,12 @@ function deleted(state: State, id: string, whom: "me" | "all", conversation: str
   }));
 }
 
-function conversationUpdated(state: State, id: string | undefined, data: Partial<Conversation>): State {
-  const named = id ?? data.id;
-  if (named === undefined) return state;
-  return onConversation(state, named, (known) => ({ ...known, ...data, id: known.id, unread: known.unread }));
+function conversationUpdated(state: State, id: string | undefined, change: ConversationChange): State {
+  if (id === undefined) return state;
+  return onConversation(state, id, (known) => {
+    const { assignee, ...rest } = { ...known, ...change };
+    return assignee === null || assignee === undefined ? rest : { ...rest, assignee };
+  });
 }
 
 function commandFailed(state: State, { id, code, detail }: CommandFailure): State {

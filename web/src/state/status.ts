@@ -24,7 +24,6 @@ export function isStatus(value: unknown): value is Status {
 export function mayBecome(from: Status, to: Status): boolean {
   if (to === "failed") return from === "sending" || from === "unknown" || from === "sent";
   if (from === "failed") return RANK[to] >= RANK.delivered;
-  if (from === "unknown") return to !== "unknown";
   if (to === "unknown") return from === "sending";
   return RANK[to] > RANK[from];
 }

@@ -4,7 +4,8 @@
 import type { ComponentChildren, JSX } from "preact";
 import type { Controller } from "../app/controller";
 import type { Message, Pending } from "../client";
-import { advice, clockTime, fullTime, kindLabel, mediaSize, preview } from "./format";
+import { advice, clockTime, fullTime, kindName, mediaSize, preview } from "./format";
+import { KindIcon } from "./icons";
 import { StatusMark } from "./status-mark";
 
 interface Props {
@@ -55,13 +56,14 @@ export function Bubble({ controller, message, pending, named, repliesTo }: Props
 
 /** What is not text is shown by its kind. Its payload may be anything, and belongs to richer clients. */
 function Thing({ message }: { message: Message }): JSX.Element | null {
-  const label = kindLabel(message);
-  if (label === undefined) return null;
+  const name = kindName(message);
+  if (name === undefined) return null;
   const { media } = message;
   const about = media && [mediaSize(media), media.state === "failed" ? "could not be fetched" : ""].filter(Boolean);
   return (
-    <p class="thing">
-      {label}
+    <p class={message.text === undefined ? "thing alone" : "thing"}>
+      <KindIcon kind={message.kind} />
+      {name}
       {about !== undefined && about.length > 0 && <span class="hint"> · {about.join(" · ")}</span>}
     </p>
   );

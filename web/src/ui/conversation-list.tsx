@@ -10,6 +10,7 @@ import type { State } from "../state/state";
 import { Avatar } from "./avatar";
 import { fullTime, listTime, preview } from "./format";
 import { conversationHref } from "./hooks";
+import { KindIcon } from "./icons";
 import { StatusMark } from "./status-mark";
 
 interface Props {
@@ -93,26 +94,29 @@ function Row({ conversation, waiting, typing, user, selected, now }: RowProps): 
         data-unread={unread}
       >
         <Avatar id={conversation.id} name={conversation.title} />
-        <span class="row-title">{conversation.title}</span>
-        <time class="row-time" dateTime={at} title={fullTime(at)}>
-          {listTime(at, now)}
-        </time>
+        <span class="row-top">
+          <span class="row-title">{conversation.title}</span>
+          <time class="row-time" dateTime={at} title={fullTime(at)}>
+            {listTime(at, now)}
+          </time>
+        </span>
         <span class="row-last">
           {typing ? (
-            <span class="typing">typing…</span>
+            <span class="row-text typing">typing…</span>
           ) : (
             <>
               {last?.direction === "out" && <StatusMark status={last.status} />}
+              {last && <KindIcon kind={last.kind} />}
               <span class="row-text">{last ? preview(last) : "No messages yet"}</span>
             </>
           )}
+          {unread > 0 && (
+            <span class="badge">
+              {unread > 99 ? "99+" : unread}
+              <span class="unseen"> unread</span>
+            </span>
+          )}
         </span>
-        {unread > 0 && (
-          <span class="badge">
-            {unread > 99 ? "99+" : unread}
-            <span class="unseen"> unread</span>
-          </span>
-        )}
       </a>
     </li>
   );

@@ -83,29 +83,28 @@ function intl(language: string | undefined, options: Intl.DateTimeFormatOptions)
   return formatter;
 }
 
-const KIND_LABELS: Readonly<Record<string, readonly [icon: string, name: string]>> = {
-  image: ["📷", "Photo"],
-  audio: ["🎤", "Voice message"],
-  video: ["🎬", "Video"],
-  document: ["📄", "Document"],
-  sticker: ["🌟", "Sticker"],
-  location: ["📍", "Location"],
-  contacts: ["👤", "Contact card"],
-  interactive: ["🔘", "Interactive message"],
-  template: ["📋", "Template"],
-  order: ["🛒", "Order"],
+const KIND_NAMES: Readonly<Record<string, string>> = {
+  image: "Photo",
+  audio: "Voice message",
+  video: "Video",
+  document: "Document",
+  sticker: "Sticker",
+  location: "Location",
+  contacts: "Contact card",
+  interactive: "Interactive message",
+  template: "Template",
+  order: "Order",
 };
 
 /** What kind of thing a message is, where its text does not say it; undefined for text and system messages. */
-export function kindLabel({ kind, media }: Pick<Message, "kind" | "media">): string | undefined {
+export function kindName({ kind, media }: Pick<Message, "kind" | "media">): string | undefined {
   if (kind === "text" || kind === "system") return undefined;
-  const [icon, name] = KIND_LABELS[kind] ?? ["❔", "A kind of message this page cannot show"];
-  return `${icon} ${media?.name ?? name}`;
+  return media?.name ?? KIND_NAMES[kind] ?? "A kind of message this page cannot show";
 }
 
 /** One line for the list. */
 export function preview(message: Message): string {
-  return [kindLabel(message), message.text].filter(Boolean).join(" · ");
+  return [kindName(message), message.text].filter(Boolean).join(" · ");
 }
 
 /** `240 kB`; empty when the size is not known. */
@@ -180,11 +179,21 @@ export function advice({ code, meta_code }: Pick<MessageError, "code" | "meta_co
       break;
   }
   switch (code) {
+    case "quota_exceeded":
+      return "Too much at once. Wait a minute and send it again.";
+    case "disk_full":
+      return "The server has no room left. Tell your administrator; send it again later.";
+    case "text_too_long":
+      return "The text is longer than WhatsApp takes (4,096 characters). Send it in parts.";
+    case "recipient_unreachable":
+      return "The contact has neither a phone number nor a WhatsApp user id.";
+    case "acl_denied":
+    case "number_unknown":
+      return "You may not write here. Ask your administrator.";
     case "command_unknown":
       return "This server cannot do that yet. Tell your administrator.";
     case "conversation_unknown":
-    case "not_found":
-      return "This conversation no longer exists. Choose another one.";
+      return "This conversation does not exist any more, or you are not a member. Choose another one.";
     default:
       return "Send it again. If it fails again, tell your administrator the code.";
   }

@@ -2,7 +2,7 @@
  * The page of a signed-in user: list on the left, conversation on the right; on a phone one of the two.
  */
 import type { JSX } from "preact";
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Controller } from "../app/controller";
 import { signOut } from "../app/session";
 import { totalUnread } from "../state/select";
@@ -74,6 +74,14 @@ function Welcome(): JSX.Element {
 
 function UserMenu({ controller, waiting }: { controller: Controller; waiting: number }): JSX.Element {
   const { claims } = controller.session;
+  const menu = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = ({ target }: Event) => {
+      if (target instanceof Node && !menu.current?.contains(target)) menu.current?.removeAttribute("open");
+    };
+    addEventListener("pointerdown", close);
+    return () => removeEventListener("pointerdown", close);
+  }, []);
   const leave = () => {
     const lost = `${waiting} unsent ${waiting === 1 ? "message" : "messages"} will be lost. Sign out anyway?`;
     if (waiting > 0 && !confirm(lost)) return;
@@ -84,7 +92,7 @@ function UserMenu({ controller, waiting }: { controller: Controller; waiting: nu
     location.reload();
   };
   return (
-    <details class="user-menu">
+    <details class="user-menu" ref={menu}>
       <summary aria-label={`Signed in as ${claims.user}`}>
         <Avatar id={claims.user} name={claims.user} small />
       </summary>

@@ -9,7 +9,7 @@ import {
   dayLabel,
   duration,
   initials,
-  kindLabel,
+  kindName,
   listTime,
   mediaSize,
   phoneLine,
@@ -70,15 +70,15 @@ describe("messages that are not text", () => {
   it("are told by kind, name and caption, never by payload", () => {
     const location = message("m", { kind: "location", payload: { latitude: 40.4 } });
     const { text: _, ...wordless } = location;
-    expect(preview(wordless)).toBe("📍 Location");
+    expect(preview(wordless)).toBe("Location");
     const media = { state: "ready", mime: "application/pdf", name: "offer.pdf", size: 240_400 } as const;
-    expect(preview(message("m", { kind: "document", media, text: "as agreed" }))).toBe("📄 offer.pdf · as agreed");
+    expect(preview(message("m", { kind: "document", media, text: "as agreed" }))).toBe("offer.pdf · as agreed");
     expect(mediaSize(media)).toBe("240 kB");
   });
 
   it("of a kind that nobody knows say so", () => {
-    expect(kindLabel({ kind: "hologram" as "text" })).toContain("cannot show");
-    expect(kindLabel({ kind: "text" })).toBeUndefined();
+    expect(kindName({ kind: "hologram" as "text" })).toContain("cannot show");
+    expect(kindName({ kind: "text" })).toBeUndefined();
   });
 });
 

@@ -55,15 +55,19 @@ describe("message.created", () => {
     ]);
   });
 
-  it("keeps an older last message out of the list", () => {
-    const old = message("m0", { created_at: "2026-11-19T00:00:00.000Z" });
-    const state = play(snapshot, created(11, message("m1")), created(12, old));
-    expect(state.conversations.get("c1")?.last_message?.id).toBe("m1");
+  it("stands in the server's order, whatever time WhatsApp gave it", () => {
+    const late = message("m2", { created_at: "2026-11-19T00:00:00.000Z" });
+    const state = play(snapshot, opened, page([message("m1")]), created(11, late));
+    expect(ids(state)).toEqual(["m1", "m2"]);
+    expect(state.conversations.get("c1")?.last_message?.id).toBe("m2");
   });
 
   it("moves its conversation to the top", () => {
-    const later = message("m1", { conversation: "c2", created_at: "2026-11-20T23:00:00.000Z" });
-    const state = play(snapshot, created(11, later));
+    const later = event(11, "message.created", message("m1", { conversation: "c2" }), {
+      conversation: "c2",
+      at: "2026-11-20T23:00:00.000Z",
+    });
+    const state = play(snapshot, happened(later));
     expect(sortedConversations(state.conversations).map(({ id }) => id)).toEqual(["c2", "c1"]);
   });
 
@@ -179,6 +183,8 @@ describe("other events", () => {
       title: "Title c1",
       unread: 2,
     });
+    const nobody = reduce(state, happened(event(12, "conversation.updated", { assignee: null })));
+    expect(nobody.conversations.get("c1")).not.toHaveProperty("assignee");
   });
 
   it("contact.updated renames the conversation that bore the contact's name, and no other", () => {
@@ -194,9 +200,9 @@ describe("other events", () => {
 
   it("message.reaction keeps one per person and takes it away again", () => {
     const react = (seq: number, emoji: string | null) =>
-      happened(event(seq, "message.reaction", { message: "m1", by: "p1", emoji }));
+      happened(event(seq, "message.reaction", { message: "m1", by: { kind: "contact", id: "p1" }, emoji }));
     const base = play(snapshot, opened, page([message("m1")]), react(11, "👍"), react(12, "❤️"));
-    expect(base.threads.get("c1")?.messages[0]?.reactions).toEqual([{ by: "p1", emoji: "❤️" }]);
+    expect(base.threads.get("c1")?.messages[0]?.reactions).toMatchObject([{ by: { id: "p1" }, emoji: "❤️" }]);
     expect(reduce(base, react(13, null)).threads.get("c1")?.messages[0]?.reactions).toEqual([]);
   });
 

@@ -8,7 +8,7 @@ import { own } from "./build";
 
 const ALLOWED: Readonly<Record<Status, readonly Status[]>> = {
   sending: ["unknown", "sent", "delivered", "read", "played", "failed"],
-  unknown: ["sending", "sent", "delivered", "read", "played", "failed"],
+  unknown: ["sent", "delivered", "read", "played", "failed"],
   sent: ["delivered", "read", "played", "failed"],
   delivered: ["read", "played"],
   read: ["played"],
