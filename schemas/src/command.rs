@@ -131,13 +131,8 @@ impl Command {
     /// # Errors
     /// As [`Command::read`].
     pub fn from_value(value: &Value, default_type: Option<&str>) -> Result<Self, CommandError> {
-        let reader = Reader {
-            value,
-            id: value
-                .get("id")
-                .and_then(Value::as_str)
-                .and_then(|t| t.parse().ok()),
-        };
+        let reader =
+            Reader { value, id: value.get("id").and_then(Value::as_str).and_then(|t| t.parse().ok()) };
         let id: CommandId = reader.required("id")?;
         let body = match value.get("type").and_then(Value::as_str).or(default_type) {
             Some("message.send") => CommandBody::MessageSend(reader.message_send()?),
@@ -147,10 +142,9 @@ impl Command {
             },
             Some(other) => {
                 let shown: String = other.chars().take(64).collect();
-                return Err(reader.error(
-                    ErrorCode::CommandUnknown,
-                    format!("no command has the type {shown:?}"),
-                ));
+                return Err(
+                    reader.error(ErrorCode::CommandUnknown, format!("no command has the type {shown:?}"))
+                );
             }
             None => return Err(reader.malformed("type", "is missing or not a string")),
         };
@@ -175,11 +169,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn error(&self, code: ErrorCode, detail: String) -> CommandError {
-        CommandError {
-            code,
-            detail,
-            id: self.id.clone(),
-        }
+        CommandError { code, detail, id: self.id.clone() }
     }
 
     fn malformed(&self, field: &str, why: impl std::fmt::Display) -> CommandError {
@@ -199,8 +189,7 @@ impl Reader<'_> {
     }
 
     fn required<T: std::str::FromStr<Err: std::fmt::Display>>(&self, field: &str) -> Result<T, CommandError> {
-        self.optional(self.value, field)?
-            .ok_or_else(|| self.malformed(field, "is missing"))
+        self.optional(self.value, field)?.ok_or_else(|| self.malformed(field, "is missing"))
     }
 
     fn message_send(&self) -> Result<MessageSend, CommandError> {
@@ -263,20 +252,11 @@ impl std::str::FromStr for Phone {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let compact: String = text
-            .chars()
-            .filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')'))
-            .collect();
-        let digits = compact
-            .strip_prefix('+')
-            .ok_or("must start with + and the country code")?;
+        let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')')).collect();
+        let digits = compact.strip_prefix('+').ok_or("must start with + and the country code")?;
         let valid =
             (1..=PHONE_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-        if valid {
-            Ok(Self(compact))
-        } else {
-            Err("must be + and at most 15 digits")
-        }
+        if valid { Ok(Self(compact)) } else { Err("must be + and at most 15 digits") }
     }
 }
 
@@ -294,15 +274,10 @@ mod tests {
         let command = read(
             &json!({"type":"message.send","id":"c1","to":{"whatsapp":"+1 555-000 0002","number":"1"},"kind":"text","text":"hi"}),
         );
-        let CommandBody::MessageSend(send) = command.unwrap().body else {
-            panic!("not a send")
-        };
+        let CommandBody::MessageSend(send) = command.unwrap().body else { panic!("not a send") };
         assert_eq!(
             send.to,
-            Target::WhatsApp {
-                phone: "+15550000002".into(),
-                number: NumberId::new("1").unwrap()
-            }
+            Target::WhatsApp { phone: "+15550000002".into(), number: NumberId::new("1").unwrap() }
         );
         assert_eq!(send.content, Content::Text("hi".into()));
     }
@@ -320,22 +295,10 @@ mod tests {
         let conversation = ConversationId(7).to_string();
         for (value, code, place) in [
             (json!([]), ErrorCode::CommandMalformed, "`id`"),
-            (
-                json!({"id":"a b","type":"message.send"}),
-                ErrorCode::CommandMalformed,
-                "`id`",
-            ),
+            (json!({"id":"a b","type":"message.send"}), ErrorCode::CommandMalformed, "`id`"),
             (json!({"id":"a"}), ErrorCode::CommandMalformed, "`type`"),
-            (
-                json!({"id":"a","type":"message.sing"}),
-                ErrorCode::CommandUnknown,
-                "message.sing",
-            ),
-            (
-                json!({"id":"a","type":"message.send"}),
-                ErrorCode::CommandMalformed,
-                "`conversation`",
-            ),
+            (json!({"id":"a","type":"message.sing"}), ErrorCode::CommandUnknown, "message.sing"),
+            (json!({"id":"a","type":"message.send"}), ErrorCode::CommandMalformed, "`conversation`"),
             (
                 json!({"id":"a","type":"message.send","conversation":conversation}),
                 ErrorCode::CommandMalformed,
@@ -346,11 +309,7 @@ mod tests {
                 ErrorCode::CommandMalformed,
                 "`text`",
             ),
-            (
-                json!({"id":"a","type":"message.send","to":{}}),
-                ErrorCode::CommandMalformed,
-                "`to`",
-            ),
+            (json!({"id":"a","type":"message.send","to":{}}), ErrorCode::CommandMalformed, "`to`"),
             (
                 json!({"id":"a","type":"message.send","to":{"whatsapp":"555","number":"1"},"text":"x"}),
                 ErrorCode::CommandMalformed,
@@ -366,10 +325,7 @@ mod tests {
             assert_eq!(error.code, code, "{value}");
             assert!(error.detail.contains(place), "{value}: {}", error.detail);
         }
-        assert_eq!(
-            Command::read(Encoding::Json, b"{").unwrap_err().code,
-            ErrorCode::JsonMalformed
-        );
+        assert_eq!(Command::read(Encoding::Json, b"{").unwrap_err().code, ErrorCode::JsonMalformed);
     }
 
     #[test]

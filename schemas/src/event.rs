@@ -176,11 +176,7 @@ impl EventData {
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // The number of fields is exact: MessagePack writes it in front.
-        let optional = [
-            self.seq.is_some(),
-            self.conversation.is_some(),
-            self.unread.is_some(),
-        ];
+        let optional = [self.seq.is_some(), self.conversation.is_some(), self.unread.is_some()];
         let fields = 7 + optional.iter().filter(|present| **present).count();
         let mut out = serializer.serialize_struct("Event", fields)?;
         out.serialize_field("v", &EVENT_VERSION)?;

@@ -53,30 +53,18 @@ pub enum IdError {
 
 fn check(kind: &'static str, text: &str, max: usize, allowed: fn(&str) -> bool) -> Result<(), IdError> {
     if text.is_empty() || text.len() > max {
-        return Err(IdError::Length {
-            kind,
-            max,
-            got: text.len(),
-        });
+        return Err(IdError::Length { kind, max, got: text.len() });
     }
-    if allowed(text) {
-        Ok(())
-    } else {
-        Err(IdError::Character { kind })
-    }
+    if allowed(text) { Ok(()) } else { Err(IdError::Character { kind }) }
 }
 
 /// `sub`, `acc`, `dev`: no control characters, none of `/ + #`, no leading `$`: they stand as one level in topics.
 fn is_name(text: &str) -> bool {
-    !text.starts_with('$')
-        && !text
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '/' | '+' | '#'))
+    !text.starts_with('$') && !text.chars().any(|c| c.is_control() || matches!(c, '/' | '+' | '#'))
 }
 
 fn is_command_id(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
 }
 
 fn is_printable_ascii(text: &str) -> bool {
@@ -237,11 +225,7 @@ impl ConversationId {
     pub fn whatsapp(account: &AccountId, number: &NumberId, contact: ContactId) -> Self {
         Self(hash128(
             "whatsapp",
-            &[
-                account.as_str().as_bytes(),
-                number.as_str().as_bytes(),
-                &contact.0.to_be_bytes(),
-            ],
+            &[account.as_str().as_bytes(), number.as_str().as_bytes(), &contact.0.to_be_bytes()],
         ))
     }
 
@@ -251,11 +235,7 @@ impl ConversationId {
         let (low, high) = if one <= other { (one, other) } else { (other, one) };
         Self(hash128(
             "direct",
-            &[
-                account.as_str().as_bytes(),
-                low.as_str().as_bytes(),
-                high.as_str().as_bytes(),
-            ],
+            &[account.as_str().as_bytes(), low.as_str().as_bytes(), high.as_str().as_bytes()],
         ))
     }
 }
@@ -345,10 +325,7 @@ impl FromStr for MessageId {
             return Err(form);
         }
         let pos = pos.parse().map_err(|_| form)?;
-        Ok(Self {
-            conversation: conversation.parse()?,
-            pos: Pos(pos),
-        })
+        Ok(Self { conversation: conversation.parse()?, pos: Pos(pos) })
     }
 }
 
@@ -382,14 +359,8 @@ mod tests {
     #[test]
     fn message_ids_read_back_and_sort_by_position() {
         let conversation = ConversationId(u128::MAX / 3);
-        let nine = MessageId {
-            conversation,
-            pos: Pos(9),
-        };
-        let ten = MessageId {
-            conversation,
-            pos: Pos(10),
-        };
+        let nine = MessageId { conversation, pos: Pos(9) };
+        let ten = MessageId { conversation, pos: Pos(10) };
         assert_eq!(nine.to_string().parse::<MessageId>(), Ok(nine));
         assert!(nine.to_string() < ten.to_string());
         assert!(nine.to_string().len() <= 64);
@@ -405,14 +376,8 @@ mod tests {
 
     #[test]
     fn a_direct_conversation_is_the_same_from_both_sides() {
-        let (account, a, b) = (
-            AccountId::new("acme").unwrap(),
-            UserId::new("a").unwrap(),
-            UserId::new("b").unwrap(),
-        );
-        assert_eq!(
-            ConversationId::direct(&account, &a, &b),
-            ConversationId::direct(&account, &b, &a)
-        );
+        let (account, a, b) =
+            (AccountId::new("acme").unwrap(), UserId::new("a").unwrap(), UserId::new("b").unwrap());
+        assert_eq!(ConversationId::direct(&account, &a, &b), ConversationId::direct(&account, &b, &a));
     }
 }

@@ -39,11 +39,7 @@ const SHARE: &str = "$share/";
 /// [`TopicError`] says which rule is broken.
 pub fn check_name(topic: &str) -> Result<(), TopicError> {
     check_common(topic)?;
-    if topic.contains(['+', '#']) {
-        Err(TopicError::Wildcard)
-    } else {
-        Ok(())
-    }
+    if topic.contains(['+', '#']) { Err(TopicError::Wildcard) } else { Ok(()) }
 }
 
 /// Checks a topic filter, shared or not.
@@ -173,10 +169,7 @@ impl UserTopic {
     #[must_use]
     pub fn parse(topic: &str) -> Option<Self> {
         let (user, kind) = Self::split(topic)?;
-        Some(Self {
-            user: user.ok()?,
-            kind,
-        })
+        Some(Self { user: user.ok()?, kind })
     }
 
     /// Splits `user/X/kind` without judging X, which in a filter may be `+`.
@@ -213,27 +206,15 @@ mod tests {
         for good in ["a", "/", "a//b", "a b", "été/x", "$SYS/x"] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
-        for (bad, why) in [
-            ("", TopicError::Empty),
-            ("a\0", TopicError::Nul),
-            ("a/+", TopicError::Wildcard),
-        ] {
+        for (bad, why) in [("", TopicError::Empty), ("a\0", TopicError::Nul), ("a/+", TopicError::Wildcard)] {
             assert_eq!(check_name(bad), Err(why), "{bad}");
         }
         for good in ["#", "+", "a/#", "+/b/+", "/+", "$share/g/a/#", "$share/g//"] {
             assert_eq!(check_filter(good), Ok(()), "{good}");
         }
-        for bad in [
-            "a#",
-            "a/#/b",
-            "a+",
-            "a/b+",
-            "$share",
-            "$share/g",
-            "$share//a",
-            "$share/g+/a",
-            "$share/g/",
-        ] {
+        for bad in
+            ["a#", "a/#/b", "a+", "a/b+", "$share", "$share/g", "$share//a", "$share/g+/a", "$share/g/"]
+        {
             assert!(check_filter(bad).is_err(), "{bad}");
         }
     }
@@ -242,11 +223,7 @@ mod tests {
     fn matching_as_in_the_standards_examples() {
         for (filter, topic, expected) in [
             ("sport/tennis/player1/#", "sport/tennis/player1", true),
-            (
-                "sport/tennis/player1/#",
-                "sport/tennis/player1/score/wimbledon",
-                true,
-            ),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
             ("sport/#", "sport", true),
             ("sport/+", "sport", false),
             ("sport/+", "sport/", true),

@@ -72,12 +72,8 @@ pub(crate) fn open_send(
     };
     let state = match open.state {
         send::QUEUED => SendState::Queued { due: Millis(open.at) },
-        send::ATTEMPTING => SendState::Attempting {
-            since: Millis(open.at),
-        },
-        _ => SendState::Unknown {
-            since: Millis(open.at),
-        },
+        send::ATTEMPTING => SendState::Attempting { since: Millis(open.at) },
+        _ => SendState::Unknown { since: Millis(open.at) },
     };
     Ok(Some(OpenSend {
         message,
@@ -97,11 +93,7 @@ pub(crate) fn open_send(
 
 impl History {
     pub(crate) fn new(rows: Arc<dyn Rows>, epoch: Epoch, settings: &Settings) -> Self {
-        Self {
-            rows,
-            epoch,
-            numbers: settings.numbers.clone(),
-        }
+        Self { rows, epoch, numbers: settings.numbers.clone() }
     }
 
     fn row<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
@@ -118,17 +110,13 @@ impl History {
     }
 
     fn head(&self, inbox: InboxKey) -> Result<Seq, ReadError> {
-        Ok(Seq(self
-            .edge(keys::inbox_of(inbox), Order::Descending)?
-            .unwrap_or(0)))
+        Ok(Seq(self.edge(keys::inbox_of(inbox), Order::Descending)?.unwrap_or(0)))
     }
 
     pub(crate) fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> Result<InboxPage, ReadError> {
         // The head first: a commit in between may only add what a later page brings.
         let head = self.head(inbox)?;
-        let oldest = self
-            .edge(keys::inbox_of(inbox), Order::Ascending)?
-            .map_or(head.next(), Seq);
+        let oldest = self.edge(keys::inbox_of(inbox), Order::Ascending)?.map_or(head.next(), Seq);
         let owner = self.row::<UserRow>(&keys::user(inbox))?;
         let mut events = Vec::new();
         let range = KeyRange::after(keys::inbox_of(inbox), keys::inbox(inbox, after));
@@ -137,36 +125,20 @@ impl History {
             if events.len() >= limit || keys::number_of(key).is_none_or(|seq| seq > head.0) {
                 return Ok(false);
             }
-            events.push(Arc::new(self.event(
-                key,
-                value,
-                owner.as_ref().map(|row| &row.account),
-            )?));
+            events.push(Arc::new(self.event(key, value, owner.as_ref().map(|row| &row.account))?));
             Ok(events.len() < limit)
         })?;
-        Ok(InboxPage {
-            epoch: self.epoch,
-            head,
-            oldest,
-            events,
-        })
+        Ok(InboxPage { epoch: self.epoch, head, oldest, events })
     }
 
     fn event(&self, key: &[u8], value: &[u8], account: Option<&AccountId>) -> Result<StoredEvent, ReadError> {
-        let corrupt = |why: &str| ReadError::Corrupt {
-            table: "inbox",
-            why: why.to_owned(),
-        };
+        let corrupt = |why: &str| ReadError::Corrupt { table: "inbox", why: why.to_owned() };
         let row: InboxRow = decode(key, value)?;
         let mut origin = None;
         let data = event_of(&row, |id| {
             let log: Option<LogRow> = self.row(&keys::log(id))?;
             origin = log.as_ref().map(|log| Origin {
-                path: if log.author().is_some() {
-                    Path::DeviceToDevice
-                } else {
-                    Path::WhatsappToDevice
-                },
+                path: if log.author().is_some() { Path::DeviceToDevice } else { Path::WhatsappToDevice },
                 received_us: log.received_us,
             });
             Ok(log.map(|log| log.message(id, None)))
@@ -211,11 +183,7 @@ impl History {
     /// Lists the asker may see: those of the numbers he answers, and his own.
     fn lists(&self, asker: &Asker) -> Result<Vec<u128>, ReadError> {
         let mut lists = vec![conversation::list_of_user(&asker.account, &asker.user)];
-        for number in self
-            .numbers
-            .iter()
-            .filter(|number| number.account == asker.account)
-        {
+        for number in self.numbers.iter().filter(|number| number.account == asker.account) {
             if self.is_agent(number, &asker.user)? {
                 lists.push(conversation::list_of_number(&asker.account, &number.id));
             }
@@ -259,20 +227,15 @@ impl History {
         places.sort_unstable_by(|a, b| b.cmp(a));
         let more = places.len() > limit;
         places.truncate(limit);
-        let next = places.last().filter(|_| more).map(|(at, id)| ActivityCursor {
-            at: Millis(*at),
-            conversation: ConversationId(*id),
-        });
+        let next = places
+            .last()
+            .filter(|_| more)
+            .map(|(at, id)| ActivityCursor { at: Millis(*at), conversation: ConversationId(*id) });
         let mut items = Vec::with_capacity(places.len());
         for (_, id) in places {
             items.extend(self.conversation(asker, ConversationId(id))?);
         }
-        Ok(ConversationPage {
-            epoch: self.epoch,
-            head,
-            items,
-            next,
-        })
+        Ok(ConversationPage { epoch: self.epoch, head, items, next })
     }
 
     fn visible(&self, asker: &Asker, id: ConversationId) -> Result<Option<ConversationRow>, ReadError> {
@@ -308,15 +271,8 @@ impl History {
             None => None,
         };
         let member: MemberRow = self.row(&keys::member(asker.inbox(), id))?.unwrap_or_default();
-        let others = row
-            .members
-            .iter()
-            .filter(|user| **user != asker.user)
-            .map(ToString::to_string);
-        let title = row
-            .title
-            .clone()
-            .or_else(|| contact.as_ref().map(|c| c.name.clone()));
+        let others = row.members.iter().filter(|user| **user != asker.user).map(ToString::to_string);
+        let title = row.title.clone().or_else(|| contact.as_ref().map(|c| c.name.clone()));
         Ok(Some(Conversation {
             id,
             kind: row.kind,
@@ -324,15 +280,8 @@ impl History {
             contact,
             number: row.number,
             members: (row.kind != ConversationKind::Whatsapp).then_some(row.members),
-            unread: row
-                .head
-                .0
-                .saturating_sub(member.read.0)
-                .saturating_sub(member.own_since),
-            last_message: self.message_at(MessageId {
-                conversation: id,
-                pos: row.head,
-            })?,
+            unread: row.head.0.saturating_sub(member.read.0).saturating_sub(member.own_since),
+            last_message: self.message_at(MessageId { conversation: id, pos: row.head })?,
             assignee: row.assignee,
             labels: row.labels,
             state: row.state,

@@ -10,10 +10,7 @@ impl InboxKey {
     /// The inbox of a user.
     #[must_use]
     pub fn of(account: &AccountId, user: &UserId) -> Self {
-        Self(hash128(
-            "inbox",
-            &[account.as_str().as_bytes(), user.as_str().as_bytes()],
-        ))
+        Self(hash128("inbox", &[account.as_str().as_bytes(), user.as_str().as_bytes()]))
     }
 }
 
@@ -25,11 +22,7 @@ impl SessionKey {
     /// The session of a client.
     #[must_use]
     pub fn of(account: &AccountId, user: &UserId, client: &ClientId) -> Self {
-        let parts = [
-            account.as_str().as_bytes(),
-            user.as_str().as_bytes(),
-            client.as_str().as_bytes(),
-        ];
+        let parts = [account.as_str().as_bytes(), user.as_str().as_bytes(), client.as_str().as_bytes()];
         Self(hash128("session", &parts))
     }
 }

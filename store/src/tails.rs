@@ -32,11 +32,7 @@ enum Owner {
 
 impl Tails {
     pub(crate) fn new(epoch: Epoch, max: usize) -> Self {
-        Self {
-            epoch,
-            max,
-            inner: Mutex::default(),
-        }
+        Self { epoch, max, inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -70,12 +66,7 @@ impl Tails {
         }
         let skip = usize::try_from(after.next().0 - first.0).ok()?;
         let events = tail.iter().skip(skip).take(limit).cloned().collect();
-        Some(InboxPage {
-            epoch: self.epoch,
-            head,
-            oldest: first,
-            events,
-        })
+        Some(InboxPage { epoch: self.epoch, head, oldest: first, events })
     }
 
     /// Messages after a number; `None` where not all of them are here.
@@ -88,10 +79,7 @@ impl Tails {
             return None;
         }
         let skip = tail.partition_point(|queued| queued.n <= after);
-        Some(QueuePage {
-            head,
-            messages: tail.iter().skip(skip).take(limit).cloned().collect(),
-        })
+        Some(QueuePage { head, messages: tail.iter().skip(skip).take(limit).cloned().collect() })
     }
 }
 

@@ -25,21 +25,13 @@ struct Node<K, V> {
 
 impl<K, V> Default for Node<K, V> {
     fn default() -> Self {
-        Self {
-            children: HashMap::new(),
-            plus: None,
-            here: Vec::new(),
-            below: Vec::new(),
-        }
+        Self { children: HashMap::new(), plus: None, here: Vec::new(), below: Vec::new() }
     }
 }
 
 impl<K, V> Default for Trie<K, V> {
     fn default() -> Self {
-        Self {
-            root: Node::default(),
-            len: 0,
-        }
+        Self { root: Node::default(), len: 0 }
     }
 }
 
@@ -75,11 +67,7 @@ impl<K: PartialEq, V> Trie<K, V> {
                 }
             }
         }
-        let list = if slot.is_some() {
-            &mut node.below
-        } else {
-            &mut node.here
-        };
+        let list = if slot.is_some() { &mut node.below } else { &mut node.here };
         if let Some(entry) = list.iter_mut().find(|(k, _)| *k == key) {
             return Some(std::mem::replace(&mut entry.1, value));
         }

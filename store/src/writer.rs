@@ -141,21 +141,15 @@ fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoc
         Some(value) => {
             let found: u32 = decode(&format_key, &value)?;
             if found != FORMAT {
-                return Err(OpenError::Format {
-                    path: path.to_owned(),
-                    found,
-                    expected: FORMAT,
-                });
+                return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
             }
             let value = rows.get(&epoch_key)?.unwrap_or_default();
             Ok(Epoch(crate::rows::decode_u128(&epoch_key, &value)?))
         }
         None => {
             let epoch = settings.new_epoch;
-            let batch = [
-                (format_key, Some(encode(&FORMAT))),
-                (epoch_key, Some(epoch.0.to_be_bytes().to_vec())),
-            ];
+            let batch =
+                [(format_key, Some(encode(&FORMAT))), (epoch_key, Some(epoch.0.to_be_bytes().to_vec()))];
             rows.commit(batch.into_iter().collect(), true)?;
             Ok(epoch)
         }
@@ -204,9 +198,7 @@ impl Writer {
     fn next_group(&self) -> Option<Group> {
         let mut queue = self.shared.queue();
         loop {
-            let flush_in = queue
-                .cursors_since
-                .map(|since| self.cursor_flush.saturating_sub(since.elapsed()));
+            let flush_in = queue.cursors_since.map(|since| self.cursor_flush.saturating_sub(since.elapsed()));
             let due = flush_in.is_some_and(|left| left.is_zero());
             if !queue.ops.is_empty() || due || (queue.closing && !queue.cursors.is_empty()) {
                 break;
@@ -216,17 +208,9 @@ impl Writer {
             }
             queue = match flush_in {
                 Some(left) => {
-                    self.shared
-                        .wake
-                        .wait_timeout(queue, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.shared.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => self
-                    .shared
-                    .wake
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };
         }
         let ops = if queue.ops.len() <= GROUP_OPS_MAX {
@@ -235,10 +219,7 @@ impl Writer {
             queue.ops.drain(..GROUP_OPS_MAX).collect()
         };
         queue.cursors_since = None;
-        Some(Group {
-            ops,
-            cursors: std::mem::take(&mut queue.cursors),
-        })
+        Some(Group { ops, cursors: std::mem::take(&mut queue.cursors) })
     }
 
     /// Plans, writes, syncs, tells. An error means that nothing of the group is known to be on disk.
@@ -251,9 +232,7 @@ impl Writer {
             && let Err(error) = self.rows.commit(planned.batch, planned.durable)
         {
             for pending in group.ops {
-                pending
-                    .sink
-                    .done(pending.token, Err(CommitError::Unknown(error.to_string())));
+                pending.sink.done(pending.token, Err(CommitError::Unknown(error.to_string())));
             }
             return Err(error);
         }
@@ -264,12 +243,7 @@ impl Writer {
         }
         let notices = planned.effects.notices();
         self.shared.tails.push(planned.effects);
-        for listener in &*self
-            .shared
-            .listeners
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        for listener in &*self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner) {
             listener.committed(&notices);
         }
         for (pending, result) in group.ops.into_iter().zip(planned.results) {
@@ -309,12 +283,7 @@ impl Writer {
             }
             self.plan.end(&mut view);
             let (batch, durable) = view.finish();
-            return Planned {
-                batch,
-                durable,
-                effects,
-                results,
-            };
+            return Planned { batch, durable, effects, results };
         }
     }
 
@@ -331,9 +300,7 @@ struct Ending(Arc<Shared>);
 impl Drop for Ending {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
-        queue
-            .ended
-            .get_or_insert_with(|| "the writer has ended".to_owned());
+        queue.ended.get_or_insert_with(|| "the writer has ended".to_owned());
         let ops = std::mem::take(&mut queue.ops);
         let closers = std::mem::take(&mut queue.closers);
         drop(queue);
@@ -357,9 +324,7 @@ impl Store for Log {
         let permits = self.permits_for(bytes);
         Box::pin(async move {
             let permit = self.shared.permits.clone().acquire_many_owned(permits).await;
-            Permit {
-                _permit: permit.expect("the semaphore is never closed"),
-            }
+            Permit { _permit: permit.expect("the semaphore is never closed") }
         })
     }
 
@@ -371,12 +336,7 @@ impl Store for Log {
             return;
         }
         let was_empty = queue.ops.is_empty();
-        queue.ops.push(Pending {
-            op,
-            token,
-            sink,
-            _permit: permit,
-        });
+        queue.ops.push(Pending { op, token, sink, _permit: permit });
         drop(queue);
         if was_empty {
             self.shared.wake.notify_one();
@@ -396,11 +356,7 @@ impl Store for Log {
     }
 
     fn listen(&self, listener: Arc<dyn CommitListener>) {
-        self.shared
-            .listeners
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(listener);
+        self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
     fn inbox_hot(&self, inbox: InboxKey, after: Seq, limit: usize) -> Option<InboxPage> {

@@ -67,9 +67,7 @@ impl<'a> SendRequest<'a> {
             recipient,
             context: None,
             biz_opaque_callback_data: message,
-            content: RequestContent::Text {
-                text: RequestText { body },
-            },
+            content: RequestContent::Text { text: RequestText { body } },
         }
     }
 }
@@ -130,9 +128,7 @@ mod tests {
     #[test]
     fn a_text_to_a_phone_number_and_to_a_user_id() {
         let mut request = SendRequest::text("M-1", Some("+15550000002"), None, "hi");
-        request.context = Some(RequestContext {
-            message_id: "wamid.Q",
-        });
+        request.context = Some(RequestContext { message_id: "wamid.Q" });
         assert_eq!(
             serde_json::to_value(&request).unwrap(),
             json!({"messaging_product":"whatsapp","recipient_type":"individual","to":"+15550000002",
@@ -140,10 +136,7 @@ mod tests {
         );
         let request = SendRequest::text("M-1", None, Some("US.134912"), "hi");
         let value = serde_json::to_value(&request).unwrap();
-        assert_eq!(
-            (&value["recipient"], value.get("to")),
-            (&json!("US.134912"), None)
-        );
+        assert_eq!((&value["recipient"], value.get("to")), (&json!("US.134912"), None));
     }
 
     #[test]
@@ -153,28 +146,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(accepted.messages[0].id.as_deref(), Some("wamid.X"));
-        let refused: ErrorResponse = serde_json::from_value(
-            json!({"error":{"code":"130429","message":"(#130429) Rate limit hit",
-            "is_transient":true,"error_data":{"details":"too fast"}}}),
-        )
-        .unwrap();
+        let refused: ErrorResponse =
+            serde_json::from_value(json!({"error":{"code":"130429","message":"(#130429) Rate limit hit",
+            "is_transient":true,"error_data":{"details":"too fast"}}}))
+            .unwrap();
         let error = refused.error.unwrap();
-        assert_eq!(
-            (error.code, error.is_transient.as_deref()),
-            (Some(130_429), Some("true"))
-        );
+        assert_eq!((error.code, error.is_transient.as_deref()), (Some(130_429), Some("true")));
         assert_eq!(error.error_data.unwrap().details.as_deref(), Some("too fast"));
         for strange in [json!({}), json!({"error":"no"}), json!({"messages":{}})] {
-            assert_eq!(
-                serde_json::from_value::<ErrorResponse>(strange.clone())
-                    .unwrap()
-                    .error,
-                None
-            );
-            assert_eq!(
-                serde_json::from_value::<SendResponse>(strange).unwrap().messages,
-                []
-            );
+            assert_eq!(serde_json::from_value::<ErrorResponse>(strange.clone()).unwrap().error, None);
+            assert_eq!(serde_json::from_value::<SendResponse>(strange).unwrap().messages, []);
         }
     }
 }

@@ -62,9 +62,7 @@ fn mend_surrogates(text: &str) -> Cow<'_, str> {
 /// The number of an escape `\uXXXX` at this place, if there is one.
 fn escape(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    digits.iter().try_fold(0, |number, digit| {
-        Some(number * 16 + char::from(*digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
 }
 
 /// How deep arrays and objects are nested in a JSON text.
@@ -142,11 +140,7 @@ where
     T: DeserializeOwned,
 {
     let value = Value::deserialize(deserializer)?;
-    Ok(if value.is_object() {
-        serde_json::from_value(value).ok()
-    } else {
-        None
-    })
+    Ok(if value.is_object() { serde_json::from_value(value).ok() } else { None })
 }
 
 /// A list of objects, for `deserialize_with`: items of a wrong shape are left out.
@@ -246,10 +240,7 @@ mod tests {
             (r#"{"a":"first","a":"last","n":1}"#, Some("last"), Some(1)),
             (r#"{"unknown":{}}"#, None, None),
         ] {
-            let expected = Probe {
-                a: a.map(str::to_owned),
-                n,
-            };
+            let expected = Probe { a: a.map(str::to_owned), n };
             assert_eq!(probe(json), Some(expected), "{json}");
         }
         assert_eq!(probe("[]"), None);

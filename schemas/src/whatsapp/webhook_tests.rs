@@ -14,11 +14,7 @@ fn values<'a>(text: &'a str) -> Vec<Value<'a>> {
         let entry: Entry<'a> = serde_json::from_str(entry.get()).unwrap_or_default();
         for change in entry.changes.0 {
             let change: Change<'a> = serde_json::from_str(change.get()).unwrap_or_default();
-            values.extend(
-                change
-                    .value
-                    .and_then(|value| serde_json::from_str(value.get()).ok()),
-            );
+            values.extend(change.value.and_then(|value| serde_json::from_str(value.get()).ok()));
         }
     }
     values
@@ -53,28 +49,14 @@ fn the_common_part_of_a_message() {
 #[test]
 fn numbers_are_read_where_strings_belong() {
     let message = seen(fixture!("numbers_for_strings")).0.remove(0).unwrap();
-    assert_eq!(
-        (message.from.as_deref(), message.timestamp),
-        (Some("15550000002"), Some(1_795_205_465))
-    );
+    assert_eq!((message.from.as_deref(), message.timestamp), (Some("15550000002"), Some(1_795_205_465)));
 }
 
 #[test]
 fn an_unreadable_item_spoils_no_other() {
     let (messages, _) = seen(fixture!("bad_item_between_good_ones"));
-    let ids: Vec<_> = messages
-        .iter()
-        .map(|m| m.as_ref().map(|m| m.id.as_deref()))
-        .collect();
-    assert_eq!(
-        ids,
-        [
-            Some(Some("wamid.FIXTUREGOOD1=")),
-            None,
-            Some(None),
-            Some(Some("wamid.FIXTUREGOOD2="))
-        ]
-    );
+    let ids: Vec<_> = messages.iter().map(|m| m.as_ref().map(|m| m.id.as_deref())).collect();
+    assert_eq!(ids, [Some(Some("wamid.FIXTUREGOOD1=")), None, Some(None), Some(Some("wamid.FIXTUREGOOD2="))]);
 }
 
 #[test]
@@ -93,19 +75,11 @@ fn both_spellings_of_a_groups_participant() {
     let participants: Vec<_> = statuses
         .iter()
         .flatten()
-        .map(|s| {
-            (
-                s.recipient_participant_id.as_deref(),
-                s.recipient_parent_user_id.as_deref(),
-            )
-        })
+        .map(|s| (s.recipient_participant_id.as_deref(), s.recipient_parent_user_id.as_deref()))
         .collect();
     assert_eq!(
         participants,
-        [
-            (Some("15550000002"), Some("US.ENT.1181")),
-            (Some("15550000004"), Some("US.ENT.1182"))
-        ]
+        [(Some("15550000002"), Some("US.ENT.1181")), (Some("15550000004"), Some("US.ENT.1182"))]
     );
 }
 
@@ -113,27 +87,14 @@ fn both_spellings_of_a_groups_participant() {
 fn a_failure_says_why() {
     let status = seen(fixture!("status_failed")).1.remove(0).unwrap();
     assert_eq!(status.errors[0].code, Some(131_047));
-    assert!(
-        status.errors[0]
-            .error_data
-            .as_ref()
-            .unwrap()
-            .details
-            .as_ref()
-            .unwrap()
-            .contains("24 hours")
-    );
+    assert!(status.errors[0].error_data.as_ref().unwrap().details.as_ref().unwrap().contains("24 hours"));
 }
 
 #[test]
 fn missing_and_null_lists_are_empty_ones() {
-    for body in [
-        fixture!("missing_arrays"),
-        fixture!("empty"),
-        "{}",
-        r#"{"entry":null}"#,
-        r#"{"entry":{"a":[]}}"#,
-    ] {
+    for body in
+        [fixture!("missing_arrays"), fixture!("empty"), "{}", r#"{"entry":null}"#, r#"{"entry":{"a":[]}}"#]
+    {
         assert_eq!(seen(body), Seen::default(), "{body}");
     }
 }

@@ -21,9 +21,7 @@ pub async fn the_same_command_twice_has_the_effect_of_once(mut world: World) {
         (Status::Sending, Some("c1"))
     );
     for _ in 0..2 {
-        let Outcome::Command(done) = world
-            .command("alice", "c1", text_message(to_ana(), "hello"))
-            .await
+        let Outcome::Command(done) = world.command("alice", "c1", text_message(to_ana(), "hello")).await
         else {
             panic!("refused")
         };
@@ -32,15 +30,7 @@ pub async fn the_same_command_twice_has_the_effect_of_once(mut world: World) {
         world.reopen().await;
     }
     assert_eq!(world.events("acme", "bob").await.len(), 1);
-    assert_eq!(
-        world
-            .store
-            .open_sends(None, 10)
-            .await
-            .expect("sends are read")
-            .len(),
-        1
-    );
+    assert_eq!(world.store.open_sends(None, 10).await.expect("sends are read").len(), 1);
     // Ids are unique per user: bob's c1 is another command.
     world.send("bob", "c1", to_ana(), "hello").await;
     assert_eq!(world.events("acme", "bob").await.len(), 2);
@@ -49,10 +39,7 @@ pub async fn the_same_command_twice_has_the_effect_of_once(mut world: World) {
 /// P4, the other half.
 pub async fn the_same_id_with_another_body_is_refused(world: World) {
     world.send("alice", "c1", to_ana(), "hello").await;
-    assert_eq!(
-        code(world.command("alice", "c1", text_message(to_ana(), "bye")).await),
-        ErrorCode::IdReused
-    );
+    assert_eq!(code(world.command("alice", "c1", text_message(to_ana(), "bye")).await), ErrorCode::IdReused);
     assert_eq!(world.events("acme", "alice").await.len(), 1);
 }
 
@@ -60,31 +47,16 @@ pub async fn the_same_id_with_another_body_is_refused(world: World) {
 pub async fn refusals_name_their_code_and_leave_no_trace(world: World) {
     let nowhere = ConversationId(5);
     let refused = [
+        (text_message(to_conversation(nowhere), "x"), ErrorCode::ConversationUnknown),
+        (text_message(Target::User(user_id("nobody")), "x"), ErrorCode::UserUnknown),
         (
-            text_message(to_conversation(nowhere), "x"),
-            ErrorCode::ConversationUnknown,
-        ),
-        (
-            text_message(Target::User(user_id("nobody")), "x"),
-            ErrorCode::UserUnknown,
-        ),
-        (
-            text_message(
-                Target::Contact {
-                    contact: schemas::ContactId(9),
-                    number: None,
-                },
-                "x",
-            ),
+            text_message(Target::Contact { contact: schemas::ContactId(9), number: None }, "x"),
             ErrorCode::ContactUnknown,
         ),
         (
             CommandBody::MessageRead {
                 conversation: nowhere,
-                up_to: MessageId {
-                    conversation: nowhere,
-                    pos: Pos(1),
-                },
+                up_to: MessageId { conversation: nowhere, pos: Pos(1) },
             },
             ErrorCode::ConversationUnknown,
         ),
@@ -100,20 +72,14 @@ pub async fn refusals_name_their_code_and_leave_no_trace(world: World) {
 pub async fn nobody_writes_into_another_accounts_conversation(world: World) {
     let message = world.send("alice", "c1", to_ana(), "hello").await;
     for (to, expected) in [
-        (
-            to_conversation(message.conversation),
-            ErrorCode::ConversationUnknown,
-        ),
+        (to_conversation(message.conversation), ErrorCode::ConversationUnknown),
         (to_ana(), ErrorCode::NumberUnknown),
         (Target::User(user_id("alice")), ErrorCode::UserUnknown),
     ] {
         let op = CommandOp {
             account: account_id("umbrella"),
             user: user_id("carol"),
-            command: schemas::Command {
-                id: "c1".parse().expect("an id"),
-                body: text_message(to, "x"),
-            },
+            command: schemas::Command { id: "c1".parse().expect("an id"), body: text_message(to, "x") },
             received_us: 1,
             report_refusal: false,
         };
@@ -125,22 +91,13 @@ pub async fn nobody_writes_into_another_accounts_conversation(world: World) {
 /// Unread = position − read position − own since; the same live, in lists, and after a reopen.
 pub async fn unread_is_position_minus_read_minus_own(mut world: World) {
     for n in 1..=3 {
-        world
-            .webhook(vec![inbound(&format!("wamid.{n}"), "hi", world.now())])
-            .await;
+        world.webhook(vec![inbound(&format!("wamid.{n}"), "hi", world.now())]).await;
     }
     let conversation = world.newest_message().await.conversation;
-    let read = |pos| CommandBody::MessageRead {
-        conversation,
-        up_to: MessageId {
-            conversation,
-            pos: Pos(pos),
-        },
-    };
+    let read =
+        |pos| CommandBody::MessageRead { conversation, up_to: MessageId { conversation, pos: Pos(pos) } };
     world.command("alice", "r1", read(2)).await;
-    world
-        .send("alice", "s1", to_conversation(conversation), "answer")
-        .await;
+    world.send("alice", "s1", to_conversation(conversation), "answer").await;
     for (user, expected) in [("alice", 1), ("bob", 4)] {
         let last = world.events("acme", user).await.pop().expect("events");
         assert_eq!(last.unread, Some(expected), "{user}");
@@ -169,12 +126,8 @@ pub async fn unread_is_position_minus_read_minus_own(mut world: World) {
 
 /// A direct conversation: both members, `sent` at commit, nothing on its way to WhatsApp.
 pub async fn user_to_user_is_sent_at_commit(world: World) {
-    let message = world
-        .send("alice", "c1", Target::User(user_id("bob")), "lunch?")
-        .await;
-    let back = world
-        .send("bob", "c1", Target::User(user_id("alice")), "yes")
-        .await;
+    let message = world.send("alice", "c1", Target::User(user_id("bob")), "lunch?").await;
+    let back = world.send("bob", "c1", Target::User(user_id("alice")), "yes").await;
     assert_eq!(message.status, Status::Sent);
     assert_eq!(back.conversation, message.conversation);
     assert_eq!(
@@ -188,14 +141,7 @@ pub async fn user_to_user_is_sent_at_commit(world: World) {
             .collect::<Vec<_>>()
     );
     assert_eq!(world.events("acme", "bob").await.len(), 2);
-    assert!(
-        world
-            .store
-            .open_sends(None, 10)
-            .await
-            .expect("sends are read")
-            .is_empty()
-    );
+    assert!(world.store.open_sends(None, 10).await.expect("sends are read").is_empty());
     let seen = world
         .store
         .conversation(asker("acme", "bob"), message.conversation)

@@ -10,15 +10,8 @@ impl World {
         let Update::Message(message) = inbound(wamid, wamid, self.now()) else {
             unreachable!("it is a message")
         };
-        let person = Person {
-            phone: Some(format!("+1555{customer:07}")),
-            ..Person::default()
-        };
-        let message = Inbound {
-            person,
-            number: number(),
-            ..*message
-        };
+        let person = Person { phone: Some(format!("+1555{customer:07}")), ..Person::default() };
+        let message = Inbound { person, number: number(), ..*message };
         self.webhook(vec![Update::Message(Box::new(message))]).await;
     }
 }
@@ -26,9 +19,7 @@ impl World {
 /// Newest activity first; pages join without a gap or a repeat; a conversation is listed once.
 pub async fn lists_show_the_newest_first_and_page_without_a_gap(mut world: World) {
     for customer in 0..25 {
-        world
-            .customer_writes(customer, &format!("wamid.{customer}"))
-            .await;
+        world.customer_writes(customer, &format!("wamid.{customer}")).await;
         // Some share a millisecond.
         world.pass(u64::from(customer % 3 == 0));
     }
@@ -38,11 +29,7 @@ pub async fn lists_show_the_newest_first_and_page_without_a_gap(mut world: World
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let page = world
-            .store
-            .conversations(asker("acme", "bob"), after, 4)
-            .await
-            .expect("the list is read");
+        let page = world.store.conversations(asker("acme", "bob"), after, 4).await.expect("the list is read");
         assert_eq!(page.head.0, 26);
         seen.extend(page.items);
         after = page.next;
@@ -51,19 +38,10 @@ pub async fn lists_show_the_newest_first_and_page_without_a_gap(mut world: World
         }
     }
     assert_eq!(seen.len(), 25);
-    assert!(
-        seen.windows(2)
-            .all(|pair| pair[0].updated_at >= pair[1].updated_at)
-    );
-    assert_eq!(
-        seen[0].contact.as_ref().and_then(|c| c.phone.as_deref()),
-        Some("+15550000003")
-    );
+    assert!(seen.windows(2).all(|pair| pair[0].updated_at >= pair[1].updated_at));
+    assert_eq!(seen[0].contact.as_ref().and_then(|c| c.phone.as_deref()), Some("+15550000003"));
     assert_eq!(seen[0].unread, 2);
-    assert_eq!(
-        seen[0].last_message.as_ref().and_then(|m| m.text.as_deref()),
-        Some("wamid.again")
-    );
+    assert_eq!(seen[0].last_message.as_ref().and_then(|m| m.text.as_deref()), Some("wamid.again"));
     let mut ids: Vec<_> = seen.iter().map(|conversation| conversation.id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -76,10 +54,7 @@ pub async fn messages_page_both_ways(world: World) {
         world.customer_writes(1, &format!("wamid.{n}")).await;
     }
     let id = world.newest_message().await.conversation;
-    let at = |pos| MessageId {
-        conversation: id,
-        pos: Pos(pos),
-    };
+    let at = |pos| MessageId { conversation: id, pos: Pos(pos) };
     for (range, expected, more) in [
         (MessageRange::Newest, vec![9, 8, 7, 6], true),
         (MessageRange::Before(at(5)), vec![4, 3, 2, 1], false),
@@ -87,12 +62,8 @@ pub async fn messages_page_both_ways(world: World) {
         (MessageRange::After(at(2)), vec![6, 5, 4, 3], true),
         (MessageRange::After(at(9)), vec![], false),
     ] {
-        let page = world
-            .store
-            .messages(asker("acme", "alice"), id, range, 4)
-            .await
-            .expect("read")
-            .expect("visible");
+        let page =
+            world.store.messages(asker("acme", "alice"), id, range, 4).await.expect("read").expect("visible");
         let positions: Vec<_> = page.items.iter().map(|m: &Message| m.id.pos.0).collect();
         assert_eq!((positions, page.more), (expected, more), "{range:?}");
     }
@@ -103,44 +74,14 @@ pub async fn strangers_see_nothing(world: World) {
     world.customer_writes(1, "wamid.1").await;
     let message = world.newest_message().await;
     let (carol, store) = (|| asker("umbrella", "carol"), &world.store);
+    assert!(store.conversation(carol(), message.conversation).await.expect("read").is_none());
     assert!(
-        store
-            .conversation(carol(), message.conversation)
-            .await
-            .expect("read")
-            .is_none()
-    );
-    assert!(
-        store
-            .messages(carol(), message.conversation, MessageRange::Newest, 9)
-            .await
-            .expect("read")
-            .is_none()
+        store.messages(carol(), message.conversation, MessageRange::Newest, 9).await.expect("read").is_none()
     );
     assert!(store.message(carol(), message.id).await.expect("read").is_none());
-    assert!(
-        store
-            .conversations(carol(), None, 9)
-            .await
-            .expect("read")
-            .items
-            .is_empty()
-    );
+    assert!(store.conversations(carol(), None, 9).await.expect("read").items.is_empty());
     // A user of the account who never connected as an agent is none.
     let visitor = asker("acme", "visitor");
-    assert!(
-        store
-            .message(visitor.clone(), message.id)
-            .await
-            .expect("read")
-            .is_none()
-    );
-    assert!(
-        store
-            .conversations(visitor, None, 9)
-            .await
-            .expect("read")
-            .items
-            .is_empty()
-    );
+    assert!(store.message(visitor.clone(), message.id).await.expect("read").is_none());
+    assert!(store.conversations(visitor, None, 9).await.expect("read").items.is_empty());
 }

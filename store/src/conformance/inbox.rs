@@ -8,24 +8,13 @@ use crate::{CommandOp, InboxKey, Op, Outcome};
 /// P2: 1, 2, 3 …, the same event under its own number in each member's inbox.
 pub async fn events_are_numbered_without_a_gap_and_alike_for_all_members(world: World) {
     for n in 0..20 {
-        world
-            .webhook(vec![inbound(
-                &format!("wamid.{n}"),
-                &format!("text {n}"),
-                world.now(),
-            )])
-            .await;
+        world.webhook(vec![inbound(&format!("wamid.{n}"), &format!("text {n}"), world.now())]).await;
     }
-    let (alice, bob) = (
-        world.events("acme", "alice").await,
-        world.events("acme", "bob").await,
-    );
+    let (alice, bob) = (world.events("acme", "alice").await, world.events("acme", "bob").await);
     assert_eq!(alice.len(), 20);
     assert_eq!(alice, bob);
     for (n, event) in alice.iter().enumerate() {
-        let EventData::MessageCreated(message) = &event.data else {
-            panic!("not a message: {event:?}")
-        };
+        let EventData::MessageCreated(message) = &event.data else { panic!("not a message: {event:?}") };
         assert_eq!(message.text.as_deref(), Some(format!("text {n}").as_str()));
         assert_eq!(event.unread, Some(n as u64 + 1));
     }
@@ -35,9 +24,7 @@ pub async fn events_are_numbered_without_a_gap_and_alike_for_all_members(world: 
 /// P2 over a restart.
 pub async fn numbers_go_on_after_a_reopen(mut world: World) {
     for n in 0..5 {
-        world
-            .webhook(vec![inbound(&format!("wamid.{n}"), "before", world.now())])
-            .await;
+        world.webhook(vec![inbound(&format!("wamid.{n}"), "before", world.now())]).await;
         world.reopen().await;
     }
     let events = world.events("acme", "alice").await;
@@ -48,21 +35,12 @@ pub async fn numbers_go_on_after_a_reopen(mut world: World) {
 /// The hot tail is a copy of what is on disk, or absent; never something else.
 pub async fn memory_and_disk_give_the_same_page(world: World) {
     for n in 0..10 {
-        world
-            .webhook(vec![inbound(&format!("wamid.{n}"), "text", world.now())])
-            .await;
+        world.webhook(vec![inbound(&format!("wamid.{n}"), "text", world.now())]).await;
     }
     let inbox = InboxKey::of(&account_id("acme"), &user_id("alice"));
     for after in 0..=10 {
-        let disk = world
-            .store
-            .inbox(inbox, Seq(after), 4)
-            .await
-            .expect("the inbox is read");
-        let hot = world
-            .store
-            .inbox_hot(inbox, Seq(after), 4)
-            .expect("ten events are hot");
+        let disk = world.store.inbox(inbox, Seq(after), 4).await.expect("the inbox is read");
+        let hot = world.store.inbox_hot(inbox, Seq(after), 4).expect("ten events are hot");
         assert_eq!(hot.events, disk.events, "after {after}");
         assert_eq!((hot.head, hot.epoch), (disk.head, disk.epoch));
     }
@@ -79,22 +57,14 @@ pub async fn a_refused_command_of_a_311_client_stands_in_the_inbox(world: World)
     let op = CommandOp {
         account: account_id("acme"),
         user: user_id("alice"),
-        command: schemas::Command {
-            id: "c1".parse().expect("an id"),
-            body: text_message(to, "hi"),
-        },
+        command: schemas::Command { id: "c1".parse().expect("an id"), body: text_message(to, "hi") },
         received_us: 1,
         report_refusal: true,
     };
-    let Outcome::Refused(refusal) = world.commit(Op::Command(op)).await else {
-        panic!("not refused")
-    };
+    let Outcome::Refused(refusal) = world.commit(Op::Command(op)).await else { panic!("not refused") };
     assert_eq!(refusal.code, ErrorCode::NumberUnknown);
     let events = world.events("acme", "alice").await;
     assert!(matches!(&events[..], [event] if matches!(&event.data,
         EventData::CommandFailed { id: Some(id), code: ErrorCode::NumberUnknown, .. } if id.as_str() == "c1")));
-    assert!(
-        world.events("acme", "bob").await.is_empty(),
-        "it concerns its author only"
-    );
+    assert!(world.events("acme", "bob").await.is_empty(), "it concerns its author only");
 }

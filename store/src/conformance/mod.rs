@@ -57,11 +57,7 @@ impl World {
         let store = open(settings(), clock(&now));
         let world = Self { open, now, store };
         for (account, user) in [("acme", "alice"), ("acme", "bob"), ("umbrella", "carol")] {
-            let seen = UserSeen {
-                account: account_id(account),
-                user: user_id(user),
-                agent: true,
-            };
+            let seen = UserSeen { account: account_id(account), user: user_id(user), agent: true };
             world.commit(Op::UserSeen(seen)).await;
         }
         world
@@ -93,11 +89,7 @@ impl World {
 
     /// A webhook.
     pub async fn webhook(&self, updates: Vec<Update>) -> WebhookDone {
-        let op = WebhookOp {
-            body: b"{}".as_slice().into(),
-            updates,
-            received_us: self.now().0 * 1000,
-        };
+        let op = WebhookOp { body: b"{}".as_slice().into(), updates, received_us: self.now().0 * 1000 };
         match self.commit(Op::Webhook(op)).await {
             Outcome::Webhook(done) => done,
             other => panic!("not a webhook's outcome: {other:?}"),
@@ -106,10 +98,7 @@ impl World {
 
     /// A command of an agent of `acme`.
     pub async fn command(&self, user: &str, id: &str, body: CommandBody) -> Outcome {
-        let command = Command {
-            id: id.parse().expect("a command id"),
-            body,
-        };
+        let command = Command { id: id.parse().expect("a command id"), body };
         self.commit(Op::Command(CommandOp {
             account: account_id("acme"),
             user: user_id(user),
@@ -135,21 +124,13 @@ impl World {
         loop {
             let after = Seq(events.len() as u64);
             // Pages of an odd size, so that borders fall anywhere.
-            let page = self
-                .store
-                .inbox(inbox, after, 7)
-                .await
-                .expect("the inbox is read");
+            let page = self.store.inbox(inbox, after, 7).await.expect("the inbox is read");
             if page.events.is_empty() {
                 assert_eq!(page.head, after, "the head is the number of the last event");
                 return events;
             }
             for stored in page.events {
-                assert_eq!(
-                    stored.event.seq,
-                    Some(Seq(events.len() as u64 + 1)),
-                    "without a gap or a repeat"
-                );
+                assert_eq!(stored.event.seq, Some(Seq(events.len() as u64 + 1)), "without a gap or a repeat");
                 events.push(stored.event.clone());
             }
         }
@@ -183,21 +164,14 @@ pub fn number() -> NumberId {
 
 /// Who asks.
 pub fn asker(account: &str, user: &str) -> Asker {
-    Asker {
-        account: account_id(account),
-        user: user_id(user),
-    }
+    Asker { account: account_id(account), user: user_id(user) }
 }
 
 /// An inbound text of Ana.
 pub fn inbound(wamid: &str, text: &str, at: Millis) -> Update {
     Update::Message(Box::new(Inbound {
         number: number(),
-        person: Person {
-            phone: Some(ANA.to_owned()),
-            name: Some("Ana".to_owned()),
-            ..Person::default()
-        },
+        person: Person { phone: Some(ANA.to_owned()), name: Some("Ana".to_owned()), ..Person::default() },
         wamid: Wamid::new(wamid).expect("a wamid"),
         at,
         kind: Kind::Text,
@@ -211,31 +185,17 @@ pub fn inbound(wamid: &str, text: &str, at: Millis) -> Update {
 /// A status.
 pub fn status(wamid: &str, message: Option<MessageId>, status: Status, at: Millis) -> Update {
     let wamid = Wamid::new(wamid).expect("a wamid");
-    Update::Status(Box::new(StatusUpdate {
-        number: number(),
-        wamid,
-        message,
-        status,
-        at,
-        error: None,
-    }))
+    Update::Status(Box::new(StatusUpdate { number: number(), wamid, message, status, at, error: None }))
 }
 
 /// The body of `message.send` with a text.
 pub fn text_message(to: Target, text: &str) -> CommandBody {
-    CommandBody::MessageSend(MessageSend {
-        to,
-        content: Content::Text(text.to_owned()),
-        reply_to: None,
-    })
+    CommandBody::MessageSend(MessageSend { to, content: Content::Text(text.to_owned()), reply_to: None })
 }
 
 /// To Ana's phone.
 pub fn to_ana() -> Target {
-    Target::WhatsApp {
-        phone: ANA.to_owned(),
-        number: number(),
-    }
+    Target::WhatsApp { phone: ANA.to_owned(), number: number() }
 }
 
 /// To a conversation.
@@ -245,12 +205,8 @@ pub fn to_conversation(id: ConversationId) -> Target {
 
 fn settings() -> Settings {
     let mut settings = Settings::new(Epoch(7));
-    let number = Number {
-        id: number(),
-        account: account_id("acme"),
-        agents: Agents::All,
-        triage: Vec::new(),
-    };
+    let number =
+        Number { id: number(), account: account_id("acme"), agents: Agents::All, triage: Vec::new() };
     settings.numbers = vec![number];
     settings
 }

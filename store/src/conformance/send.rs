@@ -19,12 +19,7 @@ impl World {
     }
 
     async fn status_of(&self, message: MessageId) -> Status {
-        self.store
-            .message(asker("acme", "alice"), message)
-            .await
-            .expect("read")
-            .expect("visible")
-            .status
+        self.store.message(asker("acme", "alice"), message).await.expect("read").expect("visible").status
     }
 
     async fn open(&self, message: MessageId) -> Option<OpenSend> {
@@ -40,23 +35,12 @@ fn wamid(text: &str) -> Wamid {
 pub async fn a_send_is_attempted_once(mut world: World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     let send = world.start(message.id).await.expect("queued");
-    assert_eq!(
-        (send.text.as_str(), send.phone.as_deref(), send.attempts),
-        ("hi", Some(super::ANA), 1)
-    );
-    assert!(
-        world.start(message.id).await.is_none(),
-        "an open attempt is not started again"
-    );
+    assert_eq!((send.text.as_str(), send.phone.as_deref(), send.attempts), ("hi", Some(super::ANA), 1));
+    assert!(world.start(message.id).await.is_none(), "an open attempt is not started again");
     world.reopen().await;
     assert!(world.start(message.id).await.is_none(), "nor after a restart");
-    assert!(matches!(
-        world.open(message.id).await.map(|s| s.state),
-        Some(SendState::Attempting { .. })
-    ));
-    world
-        .end(message.id, SendResult::Accepted(wamid("wamid.1")))
-        .await;
+    assert!(matches!(world.open(message.id).await.map(|s| s.state), Some(SendState::Attempting { .. })));
+    world.end(message.id, SendResult::Accepted(wamid("wamid.1"))).await;
     assert!(world.open(message.id).await.is_none());
     assert!(world.start(message.id).await.is_none());
     assert_eq!(world.status_of(message.id).await, Status::Sending);
@@ -64,9 +48,7 @@ pub async fn a_send_is_attempted_once(mut world: World) {
     assert_eq!(last.data.type_name(), "message.status");
     // The same answer again, as after a lost reply of the store: nothing new.
     let before = world.events("acme", "alice").await.len();
-    world
-        .end(message.id, SendResult::Accepted(wamid("wamid.1")))
-        .await;
+    world.end(message.id, SendResult::Accepted(wamid("wamid.1"))).await;
     assert_eq!(world.events("acme", "alice").await.len(), before);
 }
 
@@ -77,19 +59,9 @@ pub async fn an_attempt_left_open_is_unknown_and_a_status_settles_it(mut world: 
     world.reopen().await;
     world.end(message.id, SendResult::Unknown).await;
     assert_eq!(world.status_of(message.id).await, Status::Unknown);
-    assert!(matches!(
-        world.open(message.id).await.map(|s| s.state),
-        Some(SendState::Unknown { .. })
-    ));
+    assert!(matches!(world.open(message.id).await.map(|s| s.state), Some(SendState::Unknown { .. })));
     assert!(world.start(message.id).await.is_none(), "never again by itself");
-    world
-        .webhook(vec![status(
-            "wamid.1",
-            Some(message.id),
-            Status::Sent,
-            world.now(),
-        )])
-        .await;
+    world.webhook(vec![status("wamid.1", Some(message.id), Status::Sent, world.now())]).await;
     assert_eq!(world.status_of(message.id).await, Status::Sent);
     assert!(world.open(message.id).await.is_none(), "settled");
     // Released instead: visible as unknown, and a late status still settles it.
@@ -99,9 +71,7 @@ pub async fn an_attempt_left_open_is_unknown_and_a_status_settles_it(mut world: 
     world.end(held.id, SendResult::Release).await;
     assert!(world.open(held.id).await.is_none());
     assert_eq!(world.status_of(held.id).await, Status::Unknown);
-    world
-        .webhook(vec![status("wamid.2", Some(held.id), Status::Read, world.now())])
-        .await;
+    world.webhook(vec![status("wamid.2", Some(held.id), Status::Read, world.now())]).await;
     assert_eq!(world.status_of(held.id).await, Status::Read);
 }
 
@@ -109,30 +79,16 @@ pub async fn an_attempt_left_open_is_unknown_and_a_status_settles_it(mut world: 
 pub async fn a_status_that_overtakes_the_answer_settles_nothing_twice(world: World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     world.start(message.id).await.expect("queued");
-    world
-        .webhook(vec![status(
-            "wamid.1",
-            Some(message.id),
-            Status::Delivered,
-            world.now(),
-        )])
-        .await;
-    assert!(
-        world.open(message.id).await.is_some(),
-        "the attempt is still under way"
-    );
-    world
-        .end(message.id, SendResult::Accepted(wamid("wamid.1")))
-        .await;
+    world.webhook(vec![status("wamid.1", Some(message.id), Status::Delivered, world.now())]).await;
+    assert!(world.open(message.id).await.is_some(), "the attempt is still under way");
+    world.end(message.id, SendResult::Accepted(wamid("wamid.1"))).await;
     assert!(world.open(message.id).await.is_none());
     assert_eq!(world.status_of(message.id).await, Status::Delivered);
     assert_eq!(world.events("acme", "alice").await.len(), 2, "created, delivered");
     // The same, but the answer was lost: the status has told.
     let lost = world.send("alice", "c2", to_ana(), "hi").await;
     world.start(lost.id).await.expect("queued");
-    world
-        .webhook(vec![status("wamid.2", Some(lost.id), Status::Sent, world.now())])
-        .await;
+    world.webhook(vec![status("wamid.2", Some(lost.id), Status::Sent, world.now())]).await;
     world.end(lost.id, SendResult::Unknown).await;
     assert!(world.open(lost.id).await.is_none());
     assert_eq!(world.status_of(lost.id).await, Status::Sent);
@@ -152,11 +108,7 @@ pub async fn a_send_that_failed_or_waits_is_where_it_should_be(mut world: World)
     assert_eq!(world.start(message.id).await.map(|s| s.attempts), Some(2));
     world.end(message.id, SendResult::Unknown).await;
     world.end(message.id, SendResult::Resend(due)).await;
-    assert_eq!(
-        world.status_of(message.id).await,
-        Status::Unknown,
-        "until WhatsApp says more"
-    );
+    assert_eq!(world.status_of(message.id).await, Status::Unknown, "until WhatsApp says more");
     world.start(message.id).await.expect("queued again");
     let error = MessageError {
         code: "whatsapp_131047".to_owned(),
@@ -166,12 +118,7 @@ pub async fn a_send_that_failed_or_waits_is_where_it_should_be(mut world: World)
     };
     world.end(message.id, SendResult::Failed(error.clone())).await;
     assert!(world.open(message.id).await.is_none());
-    let stored = world
-        .store
-        .message(asker("acme", "bob"), message.id)
-        .await
-        .expect("read")
-        .expect("visible");
+    let stored = world.store.message(asker("acme", "bob"), message.id).await.expect("read").expect("visible");
     assert_eq!((stored.status, stored.error), (Status::Failed, Some(error)));
     let sends = world.store.open_sends(None, 10).await.expect("sends are read");
     assert!(sends.is_empty());

@@ -29,12 +29,8 @@ impl World {
     }
 
     pub(super) async fn disconnect(&self, state: &SessionState, sent: Progress) {
-        let close = SessionClose {
-            session: state.session,
-            connection: state.connection,
-            expiry_s: None,
-            sent,
-        };
+        let close =
+            SessionClose { session: state.session, connection: state.connection, expiry_s: None, sent };
         self.commit(Op::SessionClose(close)).await;
     }
 
@@ -45,11 +41,7 @@ impl World {
         after: Option<InboxStart>,
     ) -> Subscribed {
         let filters = vec![subscription(filter)];
-        let op = Subscribe {
-            session: state.session,
-            filters,
-            inbox_after: after,
-        };
+        let op = Subscribe { session: state.session, filters, inbox_after: after };
         match self.commit(Op::Subscribe(op)).await {
             Outcome::Subscribed(results) => results[0],
             other => panic!("not a subscription: {other:?}"),
@@ -58,8 +50,7 @@ impl World {
 
     async fn messages(&self, first: u32, count: u32) {
         for n in first..first + count {
-            self.webhook(vec![inbound(&format!("wamid.{n}"), "hi", self.now())])
-                .await;
+            self.webhook(vec![inbound(&format!("wamid.{n}"), "hi", self.now())]).await;
         }
     }
 
@@ -90,57 +81,23 @@ pub async fn a_session_goes_on_where_it_was_acknowledged(mut world: World) {
     let first = world.subscribe(&state, INBOX, None).await;
     assert_eq!(first.inbox.map(|c| (c.acked, c.gap)), Some((Seq(3), None)));
     world.messages(3, 4).await;
-    world.store.advance(
-        state.session,
-        Progress {
-            inbox: Seq(5),
-            queue: 0,
-        },
-    );
-    world.store.advance(
-        state.session,
-        Progress {
-            inbox: Seq(4),
-            queue: 0,
-        },
-    );
+    world.store.advance(state.session, Progress { inbox: Seq(5), queue: 0 });
+    world.store.advance(state.session, Progress { inbox: Seq(4), queue: 0 });
     world.flush().await;
     let again = world.subscribe(&state, INBOX, None).await;
     assert!(again.existed);
-    assert_eq!(
-        again.inbox.map(|c| c.acked),
-        Some(Seq(5)),
-        "subscribing again keeps the cursor"
-    );
-    world
-        .disconnect(
-            &state,
-            Progress {
-                inbox: Seq(6),
-                queue: 0,
-            },
-        )
-        .await;
+    assert_eq!(again.inbox.map(|c| c.acked), Some(Seq(5)), "subscribing again keeps the cursor");
+    world.disconnect(&state, Progress { inbox: Seq(6), queue: 0 }).await;
     world.reopen().await;
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     assert!(state.present);
-    assert_eq!(
-        state.inbox.map(|c| (c.acked, c.qos)),
-        Some((Seq(5), QoS::AtLeastOnce))
-    );
+    assert_eq!(state.inbox.map(|c| (c.acked, c.qos)), Some((Seq(5), QoS::AtLeastOnce)));
     assert_eq!(state.sent.inbox, Seq(6), "6 comes again with DUP, 7 does not");
-    let unsubscribe = Unsubscribe {
-        session: state.session,
-        filters: vec![INBOX.to_owned(), "x".to_owned()],
-    };
+    let unsubscribe = Unsubscribe { session: state.session, filters: vec![INBOX.to_owned(), "x".to_owned()] };
     let outcome = world.commit(Op::Unsubscribe(unsubscribe)).await;
     assert!(matches!(outcome, Outcome::Unsubscribed(results) if results == [true, false]));
     let anew = world.subscribe(&state, INBOX, None).await;
-    assert_eq!(
-        anew.inbox.map(|c| c.acked),
-        Some(Seq(7)),
-        "a new subscription starts at the head"
-    );
+    assert_eq!(anew.inbox.map(|c| c.acked), Some(Seq(7)), "a new subscription starts at the head");
 }
 
 /// Clean start, expiry, expiry 0.
@@ -152,10 +109,7 @@ pub async fn a_session_that_expired_or_is_cleaned_starts_anew(mut world: World) 
     world.disconnect(&state, Progress::default()).await;
     world.pass(u64::from(expiry) * 1000 - 1);
     let state = world.connect("alice", "phone", false, expiry).await;
-    assert!(
-        state.present && state.subscriptions.len() == 2,
-        "a millisecond before it expires"
-    );
+    assert!(state.present && state.subscriptions.len() == 2, "a millisecond before it expires");
     world.disconnect(&state, Progress::default()).await;
     world.pass(u64::from(expiry) * 1000);
     let state = world.connect("alice", "phone", false, expiry).await;
@@ -191,23 +145,14 @@ pub async fn a_subscription_starts_where_the_client_says(world: World) {
     world.messages(0, 5).await;
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     let epoch = world.events("acme", "alice").await[0].epoch;
-    let start = |after, epoch| {
-        Some(InboxStart {
-            after: Seq(after),
-            epoch,
-        })
-    };
+    let start = |after, epoch| Some(InboxStart { after: Seq(after), epoch });
     for (start, acked, gap) in [
         (start(2, Some(epoch)), 2, None),
         (start(0, None), 0, None),
         (start(99, None), 5, None),
         (start(4, Some(Epoch(1))), 0, Some((Seq(0), Seq(0)))),
     ] {
-        let cursor = world
-            .subscribe(&state, INBOX, start)
-            .await
-            .inbox
-            .expect("an inbox");
+        let cursor = world.subscribe(&state, INBOX, start).await.inbox.expect("an inbox");
         assert_eq!((cursor.acked, cursor.gap), (Seq(acked), gap), "{start:?}");
     }
 }
@@ -221,9 +166,5 @@ pub async fn sessions_outlive_a_reopen_with_everything_counted_as_sent(mut world
     world.messages(3, 2).await;
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     assert_eq!(state.inbox.map(|c| c.acked), Some(Seq(0)));
-    assert_eq!(
-        state.sent.inbox,
-        Seq(3),
-        "4 and 5 came after the crash and were never sent"
-    );
+    assert_eq!(state.sent.inbox, Seq(3), "4 and 5 came after the crash and were never sent");
 }

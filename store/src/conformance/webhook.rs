@@ -12,10 +12,7 @@ use crate::{
 pub async fn the_same_webhook_five_times_is_one_message(mut world: World) {
     for round in 0..5 {
         let done = world.webhook(vec![inbound("wamid.A", "hi", world.now())]).await;
-        assert_eq!(
-            (done.applied, done.repeated),
-            (u32::from(round == 0), u32::from(round > 0))
-        );
+        assert_eq!((done.applied, done.repeated), (u32::from(round == 0), u32::from(round > 0)));
         world.reopen().await;
     }
     assert_eq!(world.events("acme", "alice").await.len(), 1);
@@ -23,9 +20,8 @@ pub async fn the_same_webhook_five_times_is_one_message(mut world: World) {
 
 /// One body, a thousand updates, in order.
 pub async fn a_thousand_updates_are_a_thousand_effects(world: World) {
-    let updates: Vec<_> = (0..1000)
-        .map(|n| inbound(&format!("wamid.{n}"), &n.to_string(), world.now()))
-        .collect();
+    let updates: Vec<_> =
+        (0..1000).map(|n| inbound(&format!("wamid.{n}"), &n.to_string(), world.now())).collect();
     assert_eq!(world.webhook(updates).await.applied, 1000);
     let texts: Vec<_> = world
         .events("acme", "alice")
@@ -62,9 +58,7 @@ pub async fn statuses_in_any_order_end_at_the_highest(world: World) {
         for rank in order {
             // Each comes twice.
             for _ in 0..2 {
-                world
-                    .webhook(vec![status(&wamid, Some(message.id), ranks[rank], world.now())])
-                    .await;
+                world.webhook(vec![status(&wamid, Some(message.id), ranks[rank], world.now())]).await;
             }
         }
         let stored = world
@@ -77,17 +71,11 @@ pub async fn statuses_in_any_order_end_at_the_highest(world: World) {
         assert_eq!(stored.wamid.as_ref().map(Wamid::as_str), Some(wamid.as_str()));
         let mut current = Status::Sending;
         for event in &world.events("acme", "alice").await[before..] {
-            let EventData::MessageStatus {
-                message: of, status, ..
-            } = &event.data
-            else {
+            let EventData::MessageStatus { message: of, status, .. } = &event.data else {
                 panic!("{event:?}")
             };
             assert_eq!(*of, message.id);
-            assert!(
-                current.may_become(*status),
-                "{order:?}: {current:?} -> {status:?}"
-            );
+            assert!(current.may_become(*status), "{order:?}: {current:?} -> {status:?}");
             current = *status;
         }
         assert_eq!(current, Status::Read);
@@ -103,36 +91,15 @@ pub async fn a_status_before_its_wamid_is_known_is_applied_later(mut world: Worl
         status("wamid.E", None, Status::Sent, world.now()),
     ];
     assert_eq!(world.webhook(early.to_vec()).await.parked, 2);
-    assert_eq!(
-        world.webhook(early.to_vec()).await,
-        WebhookDone {
-            repeated: 2,
-            ..WebhookDone::default()
-        }
-    );
+    assert_eq!(world.webhook(early.to_vec()).await, WebhookDone { repeated: 2, ..WebhookDone::default() });
     world.reopen().await;
     let wamid = Wamid::new("wamid.E").expect("a wamid");
-    world
-        .commit(Op::SendEnd(SendEnd {
-            message: message.id,
-            result: SendResult::Accepted(wamid),
-        }))
-        .await;
-    let stored = world
-        .store
-        .message(super::asker("acme", "bob"), message.id)
-        .await
-        .expect("read")
-        .expect("visible");
+    world.commit(Op::SendEnd(SendEnd { message: message.id, result: SendResult::Accepted(wamid) })).await;
+    let stored =
+        world.store.message(super::asker("acme", "bob"), message.id).await.expect("read").expect("visible");
     assert_eq!(stored.status, Status::Delivered);
     // What was parked is used up.
-    assert_eq!(
-        world.webhook(early.to_vec()).await,
-        WebhookDone {
-            repeated: 2,
-            ..WebhookDone::default()
-        }
-    );
+    assert_eq!(world.webhook(early.to_vec()).await, WebhookDone { repeated: 2, ..WebhookDone::default() });
 }
 
 /// `biz_opaque_callback_data` is what anybody wrote there.
@@ -140,21 +107,10 @@ pub async fn a_status_of_a_foreign_message_id_changes_nothing(world: World) {
     world.webhook(vec![inbound("wamid.A", "hi", world.now())]).await;
     let theirs = world.newest_message().await;
     assert_eq!(theirs.status, Status::Delivered);
-    let done = world
-        .webhook(vec![status(
-            "wamid.X",
-            Some(theirs.id),
-            Status::Read,
-            world.now(),
-        )])
-        .await;
+    let done = world.webhook(vec![status("wamid.X", Some(theirs.id), Status::Read, world.now())]).await;
     assert_eq!(done.parked, 1, "a message of the customer's is none of ours");
-    let stored = world
-        .store
-        .message(super::asker("acme", "alice"), theirs.id)
-        .await
-        .expect("read")
-        .expect("visible");
+    let stored =
+        world.store.message(super::asker("acme", "alice"), theirs.id).await.expect("read").expect("visible");
     assert_eq!((stored.status, stored.wamid), (theirs.status, theirs.wamid));
 }
 
@@ -164,9 +120,7 @@ pub async fn an_unknown_number_is_counted_and_disturbs_nothing(world: World) {
     if let Update::Message(message) = &mut foreign {
         message.number = "555".parse().expect("a number id");
     }
-    let done = world
-        .webhook(vec![foreign, inbound("wamid.A", "hi", world.now())])
-        .await;
+    let done = world.webhook(vec![foreign, inbound("wamid.A", "hi", world.now())]).await;
     assert_eq!((done.applied, done.unknown_number), (1, 1));
     assert_eq!(world.events("acme", "alice").await.len(), 1);
 }
@@ -174,19 +128,13 @@ pub async fn an_unknown_number_is_counted_and_disturbs_nothing(world: World) {
 /// A large webhook: its body first, its effects in parts; a part again has no effect.
 pub async fn a_journaled_webhook_is_worked_off_once_also_over_a_reopen(mut world: World) {
     let body: bytes::Bytes = b"the raw body".as_slice().into();
-    let Outcome::Journaled(id) = world
-        .commit(Op::Journal(JournalOp {
-            body: body.clone(),
-            received_us: 5,
-        }))
-        .await
+    let Outcome::Journaled(id) =
+        world.commit(Op::Journal(JournalOp { body: body.clone(), received_us: 5 })).await
     else {
         panic!("not journaled")
     };
     let total = WEBHOOK_EFFECTS_MAX * 2 + 1;
-    let updates: Vec<_> = (0..total)
-        .map(|n| inbound(&format!("wamid.{n}"), "x", world.now()))
-        .collect();
+    let updates: Vec<_> = (0..total).map(|n| inbound(&format!("wamid.{n}"), "x", world.now())).collect();
     for (part, chunk) in updates.chunks(WEBHOOK_EFFECTS_MAX).enumerate() {
         world.reopen().await;
         let open = world.store.open_journal().await.expect("the journal is read");
@@ -204,14 +152,7 @@ pub async fn a_journaled_webhook_is_worked_off_once_also_over_a_reopen(mut world
             world.commit(Op::JournalApply(apply.clone())).await;
         }
     }
-    assert!(
-        world
-            .store
-            .open_journal()
-            .await
-            .expect("the journal is read")
-            .is_empty()
-    );
+    assert!(world.store.open_journal().await.expect("the journal is read").is_empty());
     assert_eq!(world.events("acme", "alice").await.len(), total);
 }
 
@@ -248,9 +189,6 @@ pub async fn persons_are_found_by_any_of_their_ids(world: World) {
         world.webhook(vec![Update::Message(Box::new(message))]).await;
         conversations.push(world.newest_message().await.conversation);
     }
-    assert!(
-        conversations[..4].iter().all(|id| *id == conversations[0]),
-        "one person: {conversations:?}"
-    );
+    assert!(conversations[..4].iter().all(|id| *id == conversations[0]), "one person: {conversations:?}");
     assert_ne!(conversations[4], conversations[0], "another person");
 }

@@ -30,10 +30,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self {
-            journal_max_bytes: 64 << 20,
-            memtable_max_bytes: 16 << 20,
-        }
+        Self { journal_max_bytes: 64 << 20, memtable_max_bytes: 16 << 20 }
     }
 }
 
@@ -47,10 +44,8 @@ pub fn open(
     settings: Settings,
     clock: Clock,
 ) -> Result<Arc<dyn Store>, OpenError> {
-    let rows = Fjall::open(path, sizes).map_err(|e| OpenError::Engine {
-        path: path.display().to_string(),
-        why: e.to_string(),
-    })?;
+    let rows = Fjall::open(path, sizes)
+        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
     Log::start(Arc::new(rows), settings, clock, &path.display().to_string())
 }
 
@@ -84,10 +79,7 @@ impl Fjall {
             .max_journaling_size(sizes.journal_max_bytes)
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(sizes.memtable_max_bytes);
-        let spaces = SPACES
-            .iter()
-            .map(|name| db.keyspace(name, options))
-            .collect::<fjall::Result<_>>()?;
+        let spaces = SPACES.iter().map(|name| db.keyspace(name, options)).collect::<fjall::Result<_>>()?;
         Ok(Self { db, spaces })
     }
 
@@ -102,11 +94,7 @@ fn unreadable(error: impl std::fmt::Display) -> ReadError {
 
 impl Rows for Fjall {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self
-            .space(key)
-            .get(key)
-            .map_err(unreadable)?
-            .map(|value| value.to_vec()))
+        Ok(self.space(key).get(key).map_err(unreadable)?.map(|value| value.to_vec()))
     }
 
     fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
@@ -135,14 +123,10 @@ impl Rows for Fjall {
                 None => write.remove(&space, key),
             }
         }
-        write
-            .commit()
-            .map_err(|e| CommitError::Unavailable(e.to_string()))
+        write.commit().map_err(|e| CommitError::Unavailable(e.to_string()))
     }
 
     fn sync(&self) -> Result<(), CommitError> {
-        self.db
-            .persist(PersistMode::SyncData)
-            .map_err(|e| CommitError::Unavailable(e.to_string()))
+        self.db.persist(PersistMode::SyncData).map_err(|e| CommitError::Unavailable(e.to_string()))
     }
 }

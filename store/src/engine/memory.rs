@@ -41,12 +41,7 @@ pub(crate) struct Memory {
 
 impl Rows for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self
-            .rows
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned())
+        Ok(self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
     fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {

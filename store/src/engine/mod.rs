@@ -40,18 +40,12 @@ impl KeyRange {
     /// Keys that start with `prefix` and are above `after`.
     pub(crate) fn after(prefix: Key, mut after: Key) -> Self {
         after.push(0);
-        Self {
-            from: after,
-            to: after_prefix(prefix),
-        }
+        Self { from: after, to: after_prefix(prefix) }
     }
 
     /// Keys that start with `prefix` and are below `before`.
     pub(crate) fn before(prefix: Key, before: Key) -> Self {
-        Self {
-            from: prefix,
-            to: before,
-        }
+        Self { from: prefix, to: before }
     }
 }
 

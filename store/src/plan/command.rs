@@ -33,10 +33,7 @@ impl From<ReadError> for Stop {
 }
 
 fn refuse<T>(code: ErrorCode, detail: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Refused(Refusal {
-        code,
-        detail: detail.into(),
-    }))
+    Err(Stop::Refused(Refusal { code, detail: detail.into() }))
 }
 
 /// Where a message goes.
@@ -90,24 +87,12 @@ impl Plan {
                 None
             }
         };
-        view.put(
-            key,
-            &DedupeRow {
-                fingerprint,
-                message,
-                at: self.now.0,
-            },
-        );
+        view.put(key, &DedupeRow { fingerprint, message, at: self.now.0 });
         let message = match message {
-            Some(id) => view
-                .get::<LogRow>(&keys::log(id))?
-                .map(|row| row.message(id, None)),
+            Some(id) => view.get::<LogRow>(&keys::log(id))?.map(|row| row.message(id, None)),
             None => None,
         };
-        Ok(CommandDone {
-            message,
-            repeated: false,
-        })
+        Ok(CommandDone { message, repeated: false })
     }
 
     fn message_send(
@@ -122,49 +107,27 @@ impl Plan {
             && reply.conversation == *conversation
             && !view.has(&keys::log(reply))?
         {
-            return refuse(
-                ErrorCode::CommandMalformed,
-                "field `reply_to`: there is no such message",
-            );
+            return refuse(ErrorCode::CommandMalformed, "field `reply_to`: there is no such message");
         }
         let to = self.destination(view, &op.account, &op.user, &send.to)?;
-        if send
-            .reply_to
-            .is_some_and(|reply| reply.conversation != to.conversation)
-        {
+        if send.reply_to.is_some_and(|reply| reply.conversation != to.conversation) {
             return refuse(
                 ErrorCode::CommandMalformed,
                 "field `reply_to`: is a message of another conversation",
             );
         }
         let Some(pos) = self.next_pos(view, to.conversation)? else {
-            return refuse(
-                ErrorCode::ConversationUnknown,
-                ErrorCode::ConversationUnknown.meaning(),
-            );
+            return refuse(ErrorCode::ConversationUnknown, ErrorCode::ConversationUnknown.meaning());
         };
-        let id = MessageId {
-            conversation: to.conversation,
-            pos,
-        };
+        let id = MessageId { conversation: to.conversation, pos };
         let row = self.sent_row(op, send, &to, send.reply_to.map(|r| r.pos));
         view.put(keys::log(id), &row);
         self.own_message(view, InboxKey::of(&op.account, &op.user), to.conversation)?;
         if to.kind == ConversationKind::Whatsapp {
-            view.put(
-                keys::open(id),
-                &OpenRow {
-                    state: 0,
-                    at: self.now.0,
-                    attempts: 0,
-                },
-            );
+            view.put(keys::open(id), &OpenRow { state: 0, at: self.now.0, attempts: 0 });
             effects.sends.insert(id);
         }
-        let origin = Origin {
-            path: Path::DeviceToDevice,
-            received_us: op.received_us,
-        };
+        let origin = Origin { path: Path::DeviceToDevice, received_us: op.received_us };
         self.announce_created(view, id, &row, origin, effects)?;
         Ok(id)
     }
@@ -189,11 +152,7 @@ impl Plan {
             command_id: Some(op.command.id.clone()),
             reply_to,
             // User to user there is nothing beyond the commit to wait for.
-            status: if to.kind == ConversationKind::Whatsapp {
-                Status::Sending
-            } else {
-                Status::Sent
-            },
+            status: if to.kind == ConversationKind::Whatsapp { Status::Sending } else { Status::Sent },
             wamid: None,
             created_at: self.now.0,
             received_us: op.received_us,
@@ -227,12 +186,7 @@ impl Plan {
         };
         let row: ConversationRow = cached.row.clone();
         let members = self.members(&row);
-        let draft = Draft {
-            account: row.account,
-            conversation: Some(conversation),
-            data,
-            origin,
-        };
+        let draft = Draft { account: row.account, conversation: Some(conversation), data, origin };
         self.append(view, &members, &draft, effects)
     }
 
@@ -247,10 +201,7 @@ impl Plan {
             Target::Conversation(id) => self.existing(view, account, user, *id),
             Target::WhatsApp { phone, number } => {
                 let number = self.own_number(view, account, user, number)?;
-                let person = Person {
-                    phone: Some(phone.clone()),
-                    ..Person::default()
-                };
+                let person = Person { phone: Some(phone.clone()), ..Person::default() };
                 let contact = self.contact_of(view, account, &person)?;
                 self.with_contact(view, &number, contact.id)
             }
@@ -279,10 +230,7 @@ impl Plan {
                 }
                 self.user_seen(view, account, user, false)?;
                 let conversation = self.direct_conversation(view, account, user, other)?;
-                Ok(Destination {
-                    conversation,
-                    kind: ConversationKind::Direct,
-                })
+                Ok(Destination { conversation, kind: ConversationKind::Direct })
             }
         }
     }
@@ -296,14 +244,10 @@ impl Plan {
     ) -> Result<Destination, Stop> {
         let row = self.conversation(view, id)?.map(|cached| cached.row.clone());
         match row {
-            Some(row) if row.account == *account && self.is_member(view, &row, user)? => Ok(Destination {
-                conversation: id,
-                kind: row.kind,
-            }),
-            _ => refuse(
-                ErrorCode::ConversationUnknown,
-                ErrorCode::ConversationUnknown.meaning(),
-            ),
+            Some(row) if row.account == *account && self.is_member(view, &row, user)? => {
+                Ok(Destination { conversation: id, kind: row.kind })
+            }
+            _ => refuse(ErrorCode::ConversationUnknown, ErrorCode::ConversationUnknown.meaning()),
         }
     }
 
@@ -314,10 +258,7 @@ impl Plan {
         contact: ContactId,
     ) -> Result<Destination, Stop> {
         let conversation = self.whatsapp_conversation(view, number, contact)?;
-        Ok(Destination {
-            conversation,
-            kind: ConversationKind::Whatsapp,
-        })
+        Ok(Destination { conversation, kind: ConversationKind::Whatsapp })
     }
 
     fn own_number(
@@ -340,10 +281,9 @@ impl Plan {
         match (of_account.next(), of_account.next()) {
             (Some(number), None) => self.own_number(view, account, user, &number.id),
             (None, _) => refuse(ErrorCode::NumberUnknown, "the account has no business number"),
-            _ => refuse(
-                ErrorCode::NumberUnknown,
-                "the account has several business numbers; give `to.number`",
-            ),
+            _ => {
+                refuse(ErrorCode::NumberUnknown, "the account has several business numbers; give `to.number`")
+            }
         }
     }
 
@@ -363,10 +303,7 @@ impl Plan {
             );
         }
         if self.mark_read(view, &op.account, &op.user, up_to)? {
-            let data = EventData::ReceiptRead {
-                by: op.user.clone(),
-                up_to,
-            };
+            let data = EventData::ReceiptRead { by: op.user.clone(), up_to };
             self.announce(view, conversation, data, None, effects)?;
         }
         Ok(())
@@ -379,24 +316,16 @@ fn repeated(view: &View<'_>, before: &DedupeRow, fingerprint: [u8; 8]) -> Result
         return refuse(ErrorCode::IdReused, ErrorCode::IdReused.meaning());
     }
     let message = match before.message {
-        Some(id) => view
-            .get::<LogRow>(&keys::log(id))?
-            .map(|row| row.message(id, None)),
+        Some(id) => view.get::<LogRow>(&keys::log(id))?.map(|row| row.message(id, None)),
         None => None,
     };
-    Ok(CommandDone {
-        message,
-        repeated: true,
-    })
+    Ok(CommandDone { message, repeated: true })
 }
 
 /// For the type's users elsewhere: a command op is as large as its text, roughly.
 pub(crate) fn cost(command: &Command) -> usize {
     match &command.body {
-        CommandBody::MessageSend(MessageSend {
-            content: Content::Text(text),
-            ..
-        }) => text.len(),
+        CommandBody::MessageSend(MessageSend { content: Content::Text(text), .. }) => text.len(),
         CommandBody::MessageRead { .. } => 0,
     }
 }

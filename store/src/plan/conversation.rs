@@ -38,29 +38,19 @@ struct Member {
 
 /// The list of a number's conversations.
 pub(crate) fn list_of_number(account: &AccountId, number: &NumberId) -> u128 {
-    hash128(
-        "list of number",
-        &[account.as_str().as_bytes(), number.as_str().as_bytes()],
-    )
+    hash128("list of number", &[account.as_str().as_bytes(), number.as_str().as_bytes()])
 }
 
 /// The list of a user's direct and group conversations.
 pub(crate) fn list_of_user(account: &AccountId, user: &UserId) -> u128 {
-    hash128(
-        "list of user",
-        &[account.as_str().as_bytes(), user.as_str().as_bytes()],
-    )
+    hash128("list of user", &[account.as_str().as_bytes(), user.as_str().as_bytes()])
 }
 
 /// The lists a conversation stands in.
 fn lists(row: &ConversationRow) -> Vec<u128> {
     match &row.number {
         Some(number) => vec![list_of_number(&row.account, number)],
-        None => row
-            .members
-            .iter()
-            .map(|user| list_of_user(&row.account, user))
-            .collect(),
+        None => row.members.iter().map(|user| list_of_user(&row.account, user)).collect(),
     }
 }
 
@@ -78,11 +68,7 @@ impl Plan {
                     return Ok(None);
                 };
                 let written_at = Some(row.activity_at);
-                Ok(Some(entry.insert(Cached {
-                    row,
-                    written_at,
-                    members: BTreeMap::new(),
-                })))
+                Ok(Some(entry.insert(Cached { row, written_at, members: BTreeMap::new() })))
             }
         }
     }
@@ -121,23 +107,13 @@ impl Plan {
             let mut members = vec![one.clone(), other.clone()];
             members.sort_unstable();
             members.dedup();
-            self.make(
-                id,
-                new_row(account, ConversationKind::Direct, None, None, members),
-            );
+            self.make(id, new_row(account, ConversationKind::Direct, None, None, members));
         }
         Ok(id)
     }
 
     fn make(&mut self, id: ConversationId, row: ConversationRow) {
-        self.conversations.insert(
-            id,
-            Cached {
-                row,
-                written_at: None,
-                members: BTreeMap::new(),
-            },
-        );
+        self.conversations.insert(id, Cached { row, written_at: None, members: BTreeMap::new() });
         self.touched.insert(id);
     }
 
@@ -159,13 +135,7 @@ impl Plan {
     fn agents_of(&self, number: &Number) -> Vec<UserId> {
         match &number.agents {
             Agents::Named(users) => users.clone(),
-            Agents::All => self
-                .agents
-                .get(&number.account)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect(),
+            Agents::All => self.agents.get(&number.account).into_iter().flatten().cloned().collect(),
         }
     }
 
@@ -288,19 +258,9 @@ impl Plan {
         if up_to.pos <= row.read {
             return Ok(false);
         }
-        let own_since = if up_to.pos >= head {
-            0
-        } else {
-            own_after(view, up_to, user)?
-        };
+        let own_since = if up_to.pos >= head { 0 } else { own_after(view, up_to, user)? };
         if let Some((_, member)) = self.member(view, inbox, id)? {
-            *member = Member {
-                row: MemberRow {
-                    read: up_to.pos,
-                    own_since,
-                },
-                changed: true,
-            };
+            *member = Member { row: MemberRow { read: up_to.pos, own_since }, changed: true };
         }
         self.touched.insert(id);
         Ok(true)

@@ -39,10 +39,7 @@ impl Plan {
         let number = |row: Option<(Vec<u8>, Vec<u8>)>| row.and_then(|(key, _)| keys::number_of(&key));
         let seq = number(view.last(keys::inbox_of(inbox))?).unwrap_or(0);
         let oldest = number(view.first(keys::inbox_of(inbox))?).unwrap_or(seq + 1);
-        let head = Head {
-            seq: Seq(seq),
-            oldest: Seq(oldest),
-        };
+        let head = Head { seq: Seq(seq), oldest: Seq(oldest) };
         self.inboxes.insert(inbox, head);
         Ok(head)
     }
@@ -97,13 +94,7 @@ impl Plan {
             unread,
             data: draft.data.clone(),
         };
-        effects.events.push((
-            inbox,
-            Arc::new(StoredEvent {
-                event,
-                origin: draft.origin,
-            }),
-        ));
+        effects.events.push((inbox, Arc::new(StoredEvent { event, origin: draft.origin })));
         Ok(())
     }
 
@@ -134,36 +125,19 @@ impl Plan {
 fn body_of(data: &EventData) -> InboxBody {
     match data {
         EventData::MessageCreated(message) => InboxBody::Created { pos: message.id.pos },
-        EventData::MessageStatus {
-            message,
-            wamid,
-            status,
-            error,
-            at,
-        } => InboxBody::Status {
+        EventData::MessageStatus { message, wamid, status, error, at } => InboxBody::Status {
             pos: message.pos,
             wamid: wamid.clone(),
             status: *status,
             error: error.as_ref().map(error_json),
             at: at.0,
         },
-        EventData::CommandFailed {
-            id,
-            code,
-            detail,
-            topic,
-        } => InboxBody::Failed {
-            id: id.clone(),
-            code: *code,
-            detail: detail.clone(),
-            topic: topic.clone(),
-        },
+        EventData::CommandFailed { id, code, detail, topic } => {
+            InboxBody::Failed { id: id.clone(), code: *code, detail: detail.clone(), topic: topic.clone() }
+        }
         EventData::ConversationUpdated(change) => InboxBody::Conversation(json(change)),
         EventData::ContactUpdated(contact) => InboxBody::Contact(json(contact)),
-        EventData::ReceiptRead { by, up_to } => InboxBody::Read {
-            by: by.to_string(),
-            pos: up_to.pos,
-        },
+        EventData::ReceiptRead { by, up_to } => InboxBody::Read { by: by.to_string(), pos: up_to.pos },
         other => unreachable!("{} is never appended", other.type_name()),
     }
 }
@@ -177,47 +151,23 @@ pub(crate) fn event_of(
     row: &InboxRow,
     created: impl FnOnce(MessageId) -> Result<Option<Message>, ReadError>,
 ) -> Result<EventData, ReadError> {
-    let corrupt = |why: &str| ReadError::Corrupt {
-        table: "inbox",
-        why: why.to_owned(),
-    };
-    let conversation = || {
-        row.conversation
-            .map(ConversationId)
-            .ok_or_else(|| corrupt("no conversation"))
-    };
+    let corrupt = |why: &str| ReadError::Corrupt { table: "inbox", why: why.to_owned() };
+    let conversation = || row.conversation.map(ConversationId).ok_or_else(|| corrupt("no conversation"));
     Ok(match &row.body {
         InboxBody::Created { pos } => {
-            let id = MessageId {
-                conversation: conversation()?,
-                pos: *pos,
-            };
+            let id = MessageId { conversation: conversation()?, pos: *pos };
             EventData::MessageCreated(Arc::new(
                 created(id)?.ok_or_else(|| corrupt("its message is missing"))?,
             ))
         }
-        InboxBody::Status {
-            pos,
-            wamid,
-            status,
-            error,
-            at,
-        } => EventData::MessageStatus {
-            message: MessageId {
-                conversation: conversation()?,
-                pos: *pos,
-            },
+        InboxBody::Status { pos, wamid, status, error, at } => EventData::MessageStatus {
+            message: MessageId { conversation: conversation()?, pos: *pos },
             wamid: wamid.clone(),
             status: *status,
             error: error.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             at: Millis(*at),
         },
-        InboxBody::Failed {
-            id,
-            code,
-            detail,
-            topic,
-        } => EventData::CommandFailed {
+        InboxBody::Failed { id, code, detail, topic } => EventData::CommandFailed {
             id: id.clone(),
             code: *code,
             detail: detail.clone(),
@@ -234,10 +184,7 @@ pub(crate) fn event_of(
         }
         InboxBody::Read { by, pos } => EventData::ReceiptRead {
             by: UserId::new(by).map_err(|e| corrupt(&e.to_string()))?,
-            up_to: MessageId {
-                conversation: conversation()?,
-                pos: *pos,
-            },
+            up_to: MessageId { conversation: conversation()?, pos: *pos },
         },
     })
 }

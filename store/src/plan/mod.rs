@@ -87,11 +87,7 @@ impl Plan {
     pub(crate) fn new(settings: &Settings, epoch: Epoch) -> Self {
         Self {
             epoch,
-            numbers: settings
-                .numbers
-                .iter()
-                .map(|n| (n.id.clone(), n.clone()))
-                .collect(),
+            numbers: settings.numbers.iter().map(|n| (n.id.clone(), n.clone())).collect(),
             fanout_max: settings.fanout_max,
             agents: HashMap::new(),
             inboxes: HashMap::new(),
@@ -147,9 +143,9 @@ impl Plan {
         effects: &mut Effects,
     ) -> Result<Outcome, ReadError> {
         match op {
-            Op::UserSeen(seen) => self
-                .user_seen(view, &seen.account, &seen.user, seen.agent)
-                .map(|()| Outcome::Done),
+            Op::UserSeen(seen) => {
+                self.user_seen(view, &seen.account, &seen.user, seen.agent).map(|()| Outcome::Done)
+            }
             Op::SessionOpen(open) => self.session_open(view, open),
             Op::SessionClose(close) => self.session_close(view, close),
             Op::Subscribe(subscribe) => self.subscribe(view, subscribe),

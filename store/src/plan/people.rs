@@ -30,14 +30,7 @@ impl Plan {
         let known: Option<UserRow> = view.get(&key)?;
         let agent = agent || known.as_ref().is_some_and(|row| row.agent);
         if known.is_none_or(|row| row.agent != agent) {
-            view.put(
-                key,
-                &UserRow {
-                    account: account.clone(),
-                    user: user.clone(),
-                    agent,
-                },
-            );
+            view.put(key, &UserRow { account: account.clone(), user: user.clone(), agent });
         }
         if agent {
             self.remember_agent(account, user);
@@ -56,10 +49,7 @@ impl Plan {
                 Agents::Named(users) => users,
             };
             named.extend(
-                listed
-                    .iter()
-                    .chain(&number.triage)
-                    .map(|user| (number.account.clone(), user.clone())),
+                listed.iter().chain(&number.triage).map(|user| (number.account.clone(), user.clone())),
             );
         }
         for (account, user) in named {
@@ -92,10 +82,7 @@ impl Plan {
         ];
         let mut known = None;
         let mut missing = Vec::new();
-        for (kind, value) in identities
-            .into_iter()
-            .filter_map(|(kind, value)| Some((kind, value?)))
-        {
+        for (kind, value) in identities.into_iter().filter_map(|(kind, value)| Some((kind, value?))) {
             let key = keys::hashed(Table::Identity, identity_hash(account, kind, value));
             match view.get_bytes(&key)? {
                 // The first of them decides: the BSUID before the phone, which may have changed hands.

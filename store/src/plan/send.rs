@@ -15,17 +15,10 @@ pub(crate) const UNKNOWN: u8 = 2;
 impl Plan {
     /// An attempt is about to be made. Only a queued send may be attempted: everything else gives `None`.
     pub(super) fn send_start(&self, view: &mut View<'_>, id: MessageId) -> Result<Outcome, ReadError> {
-        let Some(open) = view
-            .get::<OpenRow>(&keys::open(id))?
-            .filter(|open| open.state == QUEUED)
-        else {
+        let Some(open) = view.get::<OpenRow>(&keys::open(id))?.filter(|open| open.state == QUEUED) else {
             return Ok(Outcome::SendStarted(None));
         };
-        let open = OpenRow {
-            state: ATTEMPTING,
-            at: self.now.0,
-            attempts: open.attempts.saturating_add(1),
-        };
+        let open = OpenRow { state: ATTEMPTING, at: self.now.0, attempts: open.attempts.saturating_add(1) };
         view.put(keys::open(id), &open);
         let send = crate::history::open_send(id, open, |key| view.get_bytes(key))?;
         Ok(Outcome::SendStarted(send.map(Box::new)))
@@ -57,14 +50,7 @@ impl Plan {
                 self.change(view, id, Some(Status::Failed), None, Some(error.clone()), effects)?;
             }
             SendResult::RetryAt(due) | SendResult::Resend(due) => {
-                view.put(
-                    keys::open(id),
-                    &OpenRow {
-                        state: QUEUED,
-                        at: due.0,
-                        attempts: open.attempts,
-                    },
-                );
+                view.put(keys::open(id), &OpenRow { state: QUEUED, at: due.0, attempts: open.attempts });
             }
             SendResult::Unknown => self.left_open(view, id, open, effects)?,
             SendResult::Release => view.remove(keys::open(id)),
@@ -80,22 +66,13 @@ impl Plan {
         open: OpenRow,
         effects: &mut Effects,
     ) -> Result<(), ReadError> {
-        let named = view
-            .get::<StateRow>(&keys::state(id))?
-            .is_some_and(|state| state.wamid.is_some());
+        let named = view.get::<StateRow>(&keys::state(id))?.is_some_and(|state| state.wamid.is_some());
         if named {
             view.remove(keys::open(id));
             return Ok(());
         }
         if open.state != UNKNOWN {
-            view.put(
-                keys::open(id),
-                &OpenRow {
-                    state: UNKNOWN,
-                    at: self.now.0,
-                    attempts: open.attempts,
-                },
-            );
+            view.put(keys::open(id), &OpenRow { state: UNKNOWN, at: self.now.0, attempts: open.attempts });
         }
         self.change(view, id, Some(Status::Unknown), None, None, effects)
     }
@@ -109,18 +86,10 @@ impl Plan {
         error: Option<schemas::message::MessageError>,
         effects: &mut Effects,
     ) -> Result<(), ReadError> {
-        let Some(number) = self
-            .conversation_row(view, id.conversation)?
-            .and_then(|row| row.number)
-        else {
+        let Some(number) = self.conversation_row(view, id.conversation)?.and_then(|row| row.number) else {
             return Ok(());
         };
-        let change = StateChange {
-            status,
-            wamid,
-            error,
-            at: self.now,
-        };
+        let change = StateChange { status, wamid, error, at: self.now };
         self.change_state(view, id, &number, change, effects)?;
         Ok(())
     }

@@ -34,19 +34,11 @@ impl Plan {
         let cursor = self.cursor(view, session)?;
         self.discard_leftovers(view, session, cursor)?;
         let head = self.queue_head(view, session)?;
-        let inbox_head = self
-            .inbox_head(view, InboxKey::of(&open.account, &open.user))?
-            .seq;
+        let inbox_head = self.inbox_head(view, InboxKey::of(&open.account, &open.user))?.seq;
         let sent = match &alive {
             // Taken over while connected: nobody knows how far it had sent, so all there is counts as sent.
-            Some(row) if row.connected => Progress {
-                inbox: inbox_head,
-                queue: head,
-            },
-            Some(row) => Progress {
-                inbox: Seq(row.sent_inbox),
-                queue: row.sent_queue,
-            },
+            Some(row) if row.connected => Progress { inbox: inbox_head, queue: head },
+            Some(row) => Progress { inbox: Seq(row.sent_inbox), queue: row.sent_queue },
             None => Progress::default(),
         };
         let inbox_qos = alive.as_ref().and_then(|row| row.inbox_qos);
@@ -88,11 +80,7 @@ impl Plan {
         let head = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?;
         let acked = Seq(cursor.inbox.min(head.seq.0));
         let gap = (acked.next() < head.oldest).then(|| (acked.next(), Seq(head.oldest.0 - 1)));
-        Ok(InboxCursor {
-            qos: QoS::from_bits(qos).unwrap_or_default(),
-            acked,
-            gap,
-        })
+        Ok(InboxCursor { qos: QoS::from_bits(qos).unwrap_or_default(), acked, gap })
     }
 
     fn has_expired(&self, row: &SessionRow) -> bool {
@@ -107,17 +95,14 @@ impl Plan {
         session: SessionKey,
         cursor: CursorRow,
     ) -> Result<(), ReadError> {
-        let first = view
-            .first(keys::session(Table::Queue, session))?
-            .and_then(|(key, _)| keys::number_of(&key));
+        let first =
+            view.first(keys::session(Table::Queue, session))?.and_then(|(key, _)| keys::number_of(&key));
         self.discard(session, first.unwrap_or(u64::MAX), cursor.queue);
         Ok(())
     }
 
     fn cursor(&self, view: &View<'_>, session: SessionKey) -> Result<CursorRow, ReadError> {
-        Ok(view
-            .get(&keys::session(Table::Cursor, session))?
-            .unwrap_or_default())
+        Ok(view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default())
     }
 
     fn subscriptions_of(&self, view: &View<'_>, session: SessionKey) -> Result<Vec<Subscription>, ReadError> {
@@ -134,8 +119,7 @@ impl Plan {
         for subscription in self.subscriptions_of(view, session)? {
             view.remove(keys::subscription(session, &subscription.filter));
             if let Some(row) = &row {
-                self.subscriptions
-                    .remove(&row.account, session, &subscription.filter);
+                self.subscriptions.remove(&row.account, session, &subscription.filter);
             }
         }
         // The queue's numbers go on: what is left of it lies below the cursor, where nobody looks.
@@ -143,13 +127,7 @@ impl Plan {
         let head = self.queue_head(view, session)?;
         self.discard(session, acked + 1, head);
         if head > 0 || acked > 0 {
-            view.put(
-                keys::session(Table::Cursor, session),
-                &CursorRow {
-                    inbox: 0,
-                    queue: head,
-                },
-            );
+            view.put(keys::session(Table::Cursor, session), &CursorRow { inbox: 0, queue: head });
         }
         Ok(())
     }
@@ -160,9 +138,7 @@ impl Plan {
         close: &SessionClose,
     ) -> Result<Outcome, ReadError> {
         let key = keys::session(Table::Session, close.session);
-        let Some(mut row) = view
-            .get::<SessionRow>(&key)?
-            .filter(|row| row.connection == close.connection)
+        let Some(mut row) = view.get::<SessionRow>(&key)?.filter(|row| row.connection == close.connection)
         else {
             return Ok(Outcome::Done);
         };
@@ -184,18 +160,11 @@ impl Plan {
         let key = keys::session(Table::Session, op.session);
         let Some(mut row) = view.get::<SessionRow>(&key)? else {
             return Ok(Outcome::Subscribed(vec![
-                Subscribed {
-                    existed: false,
-                    inbox: None
-                };
+                Subscribed { existed: false, inbox: None };
                 op.filters.len()
             ]));
         };
-        let own = UserTopic {
-            user: row.user.clone(),
-            kind: UserTopicKind::Inbox,
-        }
-        .to_string();
+        let own = UserTopic { user: row.user.clone(), kind: UserTopicKind::Inbox }.to_string();
         let mut results = Vec::with_capacity(op.filters.len());
         for subscription in &op.filters {
             let sub_key = keys::subscription(op.session, &subscription.filter);
@@ -205,8 +174,7 @@ impl Plan {
                 Some(self.subscribe_inbox(view, &mut row, op, subscription.qos, existed)?)
             } else {
                 if !is_reserved(&subscription.filter) {
-                    self.subscriptions
-                        .insert(&row.account, op.session, subscription.clone());
+                    self.subscriptions.insert(&row.account, op.session, subscription.clone());
                 }
                 None
             };
@@ -235,11 +203,7 @@ impl Plan {
         row.inbox_qos = Some(qos as u8);
         view.put(keys::session(Table::Session, op.session), row);
         view.put(keys::session(Table::Cursor, op.session), &cursor);
-        Ok(InboxCursor {
-            qos,
-            acked: Seq(cursor.inbox),
-            gap,
-        })
+        Ok(InboxCursor { qos, acked: Seq(cursor.inbox), gap })
     }
 
     /// Where a client that says what it has goes on, and what it has to be told is missing.
@@ -263,11 +227,7 @@ impl Plan {
         let Some(mut row) = view.get::<SessionRow>(&key)? else {
             return Ok(Outcome::Unsubscribed(vec![false; op.filters.len()]));
         };
-        let own = UserTopic {
-            user: row.user.clone(),
-            kind: UserTopicKind::Inbox,
-        }
-        .to_string();
+        let own = UserTopic { user: row.user.clone(), kind: UserTopicKind::Inbox }.to_string();
         let mut results = Vec::with_capacity(op.filters.len());
         for filter in &op.filters {
             let sub_key = keys::subscription(op.session, filter);
@@ -293,10 +253,8 @@ impl Plan {
         acked: Progress,
     ) -> Result<(), ReadError> {
         let before = self.cursor(view, session)?;
-        let after = CursorRow {
-            inbox: before.inbox.max(acked.inbox.0),
-            queue: before.queue.max(acked.queue),
-        };
+        let after =
+            CursorRow { inbox: before.inbox.max(acked.inbox.0), queue: before.queue.max(acked.queue) };
         if after != before && view.has(&keys::session(Table::Session, session))? {
             view.put_lazily(keys::session(Table::Cursor, session), &after);
             self.discard(session, before.queue + 1, after.queue);
@@ -307,11 +265,9 @@ impl Plan {
     /// After a crash no connection is left: sessions that had one are closed now, with everything counted as sent, and
     /// those that were to end with their connection end.
     pub(super) fn recover_sessions(&mut self, view: &mut View<'_>) -> Result<(), ReadError> {
-        for (key, value) in view.scan(
-            &KeyRange::prefix(keys::all(Table::Session)),
-            Order::Ascending,
-            usize::MAX,
-        )? {
+        for (key, value) in
+            view.scan(&KeyRange::prefix(keys::all(Table::Session)), Order::Ascending, usize::MAX)?
+        {
             let mut row: SessionRow = decode(&key, &value)?;
             if !row.connected {
                 continue;
@@ -324,10 +280,7 @@ impl Plan {
             }
             row.connected = false;
             row.closed_at = self.now.0;
-            row.sent_inbox = self
-                .inbox_head(view, InboxKey::of(&row.account, &row.user))?
-                .seq
-                .0;
+            row.sent_inbox = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?.seq.0;
             row.sent_queue = self.queue_head(view, session)?;
             view.put(key, &row);
         }
@@ -337,11 +290,9 @@ impl Plan {
     /// Fills the trie from rows.
     pub(super) fn load_subscriptions(&mut self, view: &View<'_>) -> Result<(), ReadError> {
         self.subscriptions = super::topics::Subscriptions::default();
-        for (key, value) in view.scan(
-            &KeyRange::prefix(keys::all(Table::Subscription)),
-            Order::Ascending,
-            usize::MAX,
-        )? {
+        for (key, value) in
+            view.scan(&KeyRange::prefix(keys::all(Table::Subscription)), Order::Ascending, usize::MAX)?
+        {
             let session = SessionKey(keys::owner_of(&key).unwrap_or_default());
             let subscription: Subscription = decode(&key, &value)?;
             if is_reserved(&subscription.filter) {

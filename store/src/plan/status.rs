@@ -51,11 +51,7 @@ impl Plan {
             at: update.at,
         };
         let moved = self.change_state(view, id, &update.number, change, effects)?;
-        *(if moved {
-            &mut done.applied
-        } else {
-            &mut done.repeated
-        }) += 1;
+        *(if moved { &mut done.applied } else { &mut done.repeated }) += 1;
         self.settle(view, id, effects)
     }
 
@@ -64,10 +60,7 @@ impl Plan {
         let of_number = self
             .conversation(view, id.conversation)?
             .is_some_and(|cached| cached.row.number.as_ref() == Some(number));
-        Ok(of_number
-            && view
-                .get::<LogRow>(&keys::log(id))?
-                .is_some_and(|row| row.author().is_some()))
+        Ok(of_number && view.get::<LogRow>(&keys::log(id))?.is_some_and(|row| row.author().is_some()))
     }
 
     /// Applies a change by the rule; announces it to the members. True where something moved.
@@ -85,9 +78,7 @@ impl Plan {
         let mut state: StateRow = view.get(&keys::state(id))?.unwrap_or_default();
         let current = state.status.unwrap_or(log.status);
         let moved = change.status.filter(|next| current.may_become(*next));
-        let named = change
-            .wamid
-            .filter(|_| state.wamid.is_none() && log.wamid.is_none());
+        let named = change.wamid.filter(|_| state.wamid.is_none() && log.wamid.is_none());
         if moved.is_none() && named.is_none() {
             return Ok(false);
         }
@@ -120,10 +111,7 @@ impl Plan {
     /// A status shows that WhatsApp took the message: an attempt left open is settled (P6). While the attempt is still
     /// under way its own end will close it.
     fn settle(&self, view: &mut View<'_>, id: MessageId, effects: &mut Effects) -> Result<(), ReadError> {
-        if view
-            .get::<OpenRow>(&keys::open(id))?
-            .is_some_and(|open| open.state == super::send::UNKNOWN)
-        {
+        if view.get::<OpenRow>(&keys::open(id))?.is_some_and(|open| open.state == super::send::UNKNOWN) {
             view.remove(keys::open(id));
             effects.sends.insert(id);
         }
@@ -165,16 +153,8 @@ impl Plan {
         for (key, value) in view.scan(&KeyRange::prefix(prefix), Order::Ascending, PARKED_MAX)? {
             let row: ParkedRow = decode(&key, &value)?;
             view.remove(key);
-            let error = row
-                .error
-                .as_deref()
-                .and_then(|text| serde_json::from_str(text).ok());
-            let change = StateChange {
-                status: Some(row.status),
-                wamid: None,
-                error,
-                at: Millis(row.at),
-            };
+            let error = row.error.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let change = StateChange { status: Some(row.status), wamid: None, error, at: Millis(row.at) };
             self.change_state(view, id, number, change, effects)?;
         }
         Ok(())

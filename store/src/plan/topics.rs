@@ -92,12 +92,9 @@ impl Plan {
         if let Some(head) = self.queues.get(&session) {
             return Ok(head.n);
         }
-        let last = view
-            .last(keys::session(Table::Queue, session))?
-            .and_then(|(key, _)| keys::number_of(&key));
-        let cursor: CursorRow = view
-            .get(&keys::session(Table::Cursor, session))?
-            .unwrap_or_default();
+        let last =
+            view.last(keys::session(Table::Queue, session))?.and_then(|(key, _)| keys::number_of(&key));
+        let cursor: CursorRow = view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default();
         let n = last.unwrap_or(0).max(cursor.queue);
         self.queues.insert(session, QueueHead { n });
         Ok(n)
@@ -119,10 +116,7 @@ impl Plan {
             let n = self.queue_head(view, session)? + 1;
             let queued = QueuedMessage {
                 n,
-                message: Arc::new(Publication {
-                    qos,
-                    ..op.message.clone()
-                }),
+                message: Arc::new(Publication { qos, ..op.message.clone() }),
                 subscription_ids: wish.ids,
                 retain: wish.retain,
                 at: self.now,

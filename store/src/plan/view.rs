@@ -19,11 +19,7 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(rows: &'a dyn Rows) -> Self {
-        Self {
-            rows,
-            batch: Batch::new(),
-            durable: false,
-        }
+        Self { rows, batch: Batch::new(), durable: false }
     }
 
     /// The changes of the group, and whether they need a sync before anybody is told.
@@ -95,9 +91,7 @@ impl<'a> View<'a> {
         for (key, change) in changed() {
             merged.insert(key.clone(), change.clone());
         }
-        let present = merged
-            .into_iter()
-            .filter_map(|(key, change)| change.map(|value| (key, value)));
+        let present = merged.into_iter().filter_map(|(key, change)| change.map(|value| (key, value)));
         Ok(match order {
             Order::Ascending => present.take(limit).collect(),
             Order::Descending => {
@@ -127,9 +121,7 @@ mod tests {
 
     fn rows(keys: &[u8]) -> Memory {
         let memory = Memory::default();
-        memory
-            .commit(keys.iter().map(|k| (vec![1, *k], Some(vec![*k]))).collect(), true)
-            .unwrap();
+        memory.commit(keys.iter().map(|k| (vec![1, *k], Some(vec![*k]))).collect(), true).unwrap();
         memory
     }
 
@@ -141,11 +133,7 @@ mod tests {
         view.put_bytes(vec![1, 4], vec![4]);
         let range = KeyRange::prefix(vec![1]);
         let keys = |order, limit| -> Vec<u8> {
-            view.scan(&range, order, limit)
-                .unwrap()
-                .into_iter()
-                .map(|(k, _)| k[1])
-                .collect()
+            view.scan(&range, order, limit).unwrap().into_iter().map(|(k, _)| k[1]).collect()
         };
         assert_eq!(keys(Order::Ascending, 9), [2, 3, 4]);
         assert_eq!(keys(Order::Ascending, 1), [2]);

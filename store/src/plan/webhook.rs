@@ -18,21 +18,14 @@ impl Plan {
         effects: &mut Effects,
     ) -> Result<Outcome, ReadError> {
         let id = self.journal_id();
-        let row = JournalRow {
-            received_us: op.received_us,
-            body: op.body.clone(),
-        };
+        let row = JournalRow { received_us: op.received_us, body: op.body.clone() };
         view.put(keys::journal(Table::Journal, id), &row);
-        self.updates(view, &op.updates, op.received_us, effects)
-            .map(Outcome::Webhook)
+        self.updates(view, &op.updates, op.received_us, effects).map(Outcome::Webhook)
     }
 
     pub(super) fn journal(&mut self, view: &mut View<'_>, op: &JournalOp) -> Result<Outcome, ReadError> {
         let id = self.journal_id();
-        let row = JournalRow {
-            received_us: op.received_us,
-            body: op.body.clone(),
-        };
+        let row = JournalRow { received_us: op.received_us, body: op.body.clone() };
         view.put(keys::journal(Table::Journal, id), &row);
         view.put(keys::journal(Table::Progress, id), &ProgressRow::default());
         Ok(Outcome::Journaled(id))
@@ -58,12 +51,7 @@ impl Plan {
             view.remove(key);
         } else {
             let count = u32::try_from(op.updates.len()).unwrap_or(u32::MAX);
-            view.put(
-                key,
-                &ProgressRow {
-                    done: progress.done.max(op.from.saturating_add(count)),
-                },
-            );
+            view.put(key, &ProgressRow { done: progress.done.max(op.from.saturating_add(count)) });
         }
         Ok(Outcome::Webhook(done))
     }
@@ -128,15 +116,10 @@ impl Plan {
             sender_name: Some(contact.row.contact(contact.id).name),
             kind: inbound.kind,
             text: inbound.text.clone(),
-            media: inbound
-                .media
-                .as_ref()
-                .and_then(|media| serde_json::to_string(media).ok()),
+            media: inbound.media.as_ref().and_then(|media| serde_json::to_string(media).ok()),
             payload: inbound.payload.clone(),
             command_id: None,
-            reply_to: reply_to
-                .filter(|reply| reply.conversation == conversation)
-                .map(|reply| reply.pos),
+            reply_to: reply_to.filter(|reply| reply.conversation == conversation).map(|reply| reply.pos),
             status: Status::Delivered,
             wamid: Some(inbound.wamid.clone()),
             created_at: inbound.at.0,
@@ -145,10 +128,7 @@ impl Plan {
         view.put(keys::log(id), &row);
         view.put_bytes(wamid_key, encode_place(id));
         self.open_window(view, conversation, inbound.at)?;
-        let origin = Origin {
-            path: Path::WhatsappToDevice,
-            received_us,
-        };
+        let origin = Origin { path: Path::WhatsappToDevice, received_us };
         self.announce_created(view, id, &row, origin, effects)?;
         done.applied += 1;
         Ok(())
@@ -161,8 +141,6 @@ impl Plan {
         wamid: &schemas::Wamid,
     ) -> Result<Option<MessageId>, ReadError> {
         let key = keys::hashed(Table::Wamid, wamid_hash(number, wamid));
-        view.get_bytes(&key)?
-            .map(|value| decode_place(&key, &value))
-            .transpose()
+        view.get_bytes(&key)?.map(|value| decode_place(&key, &value)).transpose()
     }
 }

@@ -17,10 +17,7 @@ pub(crate) struct ContactRow {
 impl ContactRow {
     /// As clients see it.
     pub(crate) fn contact(&self, id: ContactId) -> Contact {
-        let name = [&self.name, &self.username, &self.phone, &self.user_id]
-            .into_iter()
-            .flatten()
-            .next();
+        let name = [&self.name, &self.username, &self.phone, &self.user_id].into_iter().flatten().next();
         Contact {
             id,
             name: name.cloned().unwrap_or_else(|| id.to_string()),

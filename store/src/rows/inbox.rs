@@ -25,20 +25,9 @@ pub(crate) enum InboxBody {
     /// The message stands in the log.
     Created { pos: Pos },
     /// A status of it.
-    Status {
-        pos: Pos,
-        wamid: Option<Wamid>,
-        status: Status,
-        error: Option<String>,
-        at: u64,
-    },
+    Status { pos: Pos, wamid: Option<Wamid>, status: Status, error: Option<String>, at: u64 },
     /// A command was refused.
-    Failed {
-        id: Option<CommandId>,
-        code: ErrorCode,
-        detail: String,
-        topic: Option<String>,
-    },
+    Failed { id: Option<CommandId>, code: ErrorCode, detail: String, topic: Option<String> },
     /// JSON of `schemas::event::ConversationChange`.
     Conversation(String),
     /// JSON of `schemas::Contact`.

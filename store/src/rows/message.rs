@@ -69,9 +69,7 @@ impl LogRow {
 
     /// The user who wrote it, where a user did.
     pub(crate) fn author(&self) -> Option<UserId> {
-        (self.sender_kind == SenderKind::User)
-            .then(|| UserId::new(&self.sender_id).ok())
-            .flatten()
+        (self.sender_kind == SenderKind::User).then(|| UserId::new(&self.sender_id).ok()).flatten()
     }
 }
 

@@ -132,10 +132,7 @@ impl Table {
             "user",
             "parked",
         ];
-        NAMES
-            .get(usize::from(byte).wrapping_sub(1))
-            .copied()
-            .unwrap_or("unknown")
+        NAMES.get(usize::from(byte).wrapping_sub(1)).copied().unwrap_or("unknown")
     }
 }
 
@@ -161,10 +158,7 @@ pub(crate) mod keys {
         key(Table::Meta, &[name.as_bytes()])
     }
     fn message(table: Table, id: MessageId) -> Key {
-        key(
-            table,
-            &[&id.conversation.0.to_be_bytes(), &id.pos.0.to_be_bytes()],
-        )
+        key(table, &[&id.conversation.0.to_be_bytes(), &id.pos.0.to_be_bytes()])
     }
     pub(crate) fn log(id: MessageId) -> Key {
         message(Table::Log, id)
@@ -188,10 +182,7 @@ pub(crate) mod keys {
         key(Table::Conversation, &[&id.0.to_be_bytes()])
     }
     pub(crate) fn activity(list: u128, at: u64, id: ConversationId) -> Key {
-        key(
-            Table::Activity,
-            &[&list.to_be_bytes(), &at.to_be_bytes(), &id.0.to_be_bytes()],
-        )
+        key(Table::Activity, &[&list.to_be_bytes(), &at.to_be_bytes(), &id.0.to_be_bytes()])
     }
     pub(crate) fn activity_of(list: u128) -> Key {
         key(Table::Activity, &[&list.to_be_bytes()])
@@ -215,10 +206,7 @@ pub(crate) mod keys {
         key(table, &[&session.0.to_be_bytes()])
     }
     pub(crate) fn subscription(session: SessionKey, filter: &str) -> Key {
-        key(
-            Table::Subscription,
-            &[&session.0.to_be_bytes(), filter.as_bytes()],
-        )
+        key(Table::Subscription, &[&session.0.to_be_bytes(), filter.as_bytes()])
     }
     pub(crate) fn queue(session: SessionKey, n: u64) -> Key {
         key(Table::Queue, &[&session.0.to_be_bytes(), &n.to_be_bytes()])
@@ -234,10 +222,7 @@ pub(crate) mod keys {
     pub(crate) fn message_of(key: &[u8]) -> Option<MessageId> {
         let conversation = u128::from_be_bytes(key.get(1..17)?.try_into().ok()?);
         let pos = u64::from_be_bytes(key.get(17..25)?.try_into().ok()?);
-        Some(MessageId {
-            conversation: ConversationId(conversation),
-            pos: Pos(pos),
-        })
+        Some(MessageId { conversation: ConversationId(conversation), pos: Pos(pos) })
     }
 
     /// The last eight bytes of a key as a number: `seq` of inbox keys, `n` of queue keys.
@@ -263,28 +248,23 @@ pub(crate) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
 
 /// Reads a row's value.
 pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, ReadError> {
-    let corrupt = |why: String| ReadError::Corrupt {
-        table: Table::name(key.first().copied().unwrap_or(0)),
-        why,
-    };
+    let corrupt =
+        |why: String| ReadError::Corrupt { table: Table::name(key.first().copied().unwrap_or(0)), why };
     match value.split_first() {
         Some((&VALUE_VERSION, rest)) => rmp_serde::from_slice(rest).map_err(|e| corrupt(e.to_string())),
-        Some((other, _)) => Err(corrupt(format!(
-            "value version {other}, this program reads {VALUE_VERSION}"
-        ))),
+        Some((other, _)) => {
+            Err(corrupt(format!("value version {other}, this program reads {VALUE_VERSION}")))
+        }
         None => Err(corrupt("empty value".to_owned())),
     }
 }
 
 /// A 128-bit number as a value (identity → contact).
 pub(crate) fn decode_u128(key: &[u8], value: &[u8]) -> Result<u128, ReadError> {
-    value
-        .try_into()
-        .map(u128::from_be_bytes)
-        .map_err(|_| ReadError::Corrupt {
-            table: Table::name(key.first().copied().unwrap_or(0)),
-            why: format!("{} bytes instead of 16", value.len()),
-        })
+    value.try_into().map(u128::from_be_bytes).map_err(|_| ReadError::Corrupt {
+        table: Table::name(key.first().copied().unwrap_or(0)),
+        why: format!("{} bytes instead of 16", value.len()),
+    })
 }
 
 /// A message's place as a value (wamid → message): the key of its log row without the table's byte.
@@ -317,26 +297,12 @@ mod tests {
     #[test]
     fn keys_sort_as_they_are_read() {
         let conversation = ConversationId(9);
-        let key_of = |pos| {
-            keys::log(MessageId {
-                conversation,
-                pos: Pos(pos),
-            })
-        };
+        let key_of = |pos| keys::log(MessageId { conversation, pos: Pos(pos) });
         assert!(key_of(255) < key_of(256));
         assert!(key_of(1).starts_with(&keys::log_of(conversation)));
-        assert_eq!(
-            keys::message_of(&key_of(7)),
-            Some(MessageId {
-                conversation,
-                pos: Pos(7)
-            })
-        );
+        assert_eq!(keys::message_of(&key_of(7)), Some(MessageId { conversation, pos: Pos(7) }));
         assert_eq!(keys::number_of(&keys::inbox(InboxKey(1), Seq(42))), Some(42));
-        let place = MessageId {
-            conversation,
-            pos: Pos(3),
-        };
+        let place = MessageId { conversation, pos: Pos(3) };
         assert_eq!(decode_place(b"", &encode_place(place)), Ok(place));
     }
 }

@@ -16,14 +16,7 @@ pub(crate) struct DedupeRow {
 
 /// Key of table `dedupe`.
 pub(crate) fn command_hash(account: &AccountId, user: &UserId, id: &CommandId) -> u128 {
-    hash128(
-        "command",
-        &[
-            account.as_str().as_bytes(),
-            user.as_str().as_bytes(),
-            id.as_str().as_bytes(),
-        ],
-    )
+    hash128("command", &[account.as_str().as_bytes(), user.as_str().as_bytes(), id.as_str().as_bytes()])
 }
 
 /// Key of tables `wamid` and `parked`.
