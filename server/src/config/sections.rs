@@ -1,0 +1,417 @@
+//! The keys: name, default, limits, reason, section by section.
+//!
+//! What a key is for stands here once; `inboxd config` prints it. Not here: how a value is read (`reader`).
+
+use std::path::PathBuf;
+
+use super::Secret;
+use super::reader::Reader;
+use super::whatsapp::WhatsApp;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Folder of everything that lasts.
+    pub(crate) data_dir: PathBuf,
+    /// Where to listen.
+    pub(crate) listen: Listen,
+    /// The durable log.
+    pub(crate) store: Store,
+    /// Keys of tokens.
+    pub(crate) auth: AuthKeys,
+    /// MQTT.
+    pub(crate) mqtt: Mqtt,
+    /// The admin listener.
+    pub(crate) admin: Admin,
+    /// WhatsApp.
+    pub(crate) whatsapp: WhatsApp,
+    /// Conversations.
+    pub(crate) conversations: Conversations,
+    /// How long things are kept.
+    pub(crate) retention: Retention,
+    /// Logs.
+    pub(crate) log: Log,
+}
+
+/// `[listen]`: addresses as `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// MQTT over TCP.
+    pub(crate) mqtt: String,
+    /// HTTP and WebSocket.
+    pub(crate) http: String,
+    /// Metrics, health, administration.
+    pub(crate) admin: String,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Store {
+    /// Most bytes of journals on disk.
+    pub(crate) journal_max_bytes: u64,
+    /// Most bytes of one table in memory.
+    pub(crate) memtable_max_bytes: u64,
+}
+
+/// `[auth]`: what tokens are signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AuthKeys {
+    /// A shared secret.
+    Hs256(Secret),
+    /// Keys of an identity provider.
+    Jwks(String),
+    /// A key pair of our own, in `data_dir`.
+    Own,
+}
+
+/// What a refused publish of an MQTT 3.1.1 client gets, whose PUBACK cannot say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused311 {
+    /// A PUBACK, and a `command.failed` in the inbox.
+    Acknowledge,
+    /// The end of the connection.
+    Close,
+}
+
+/// `[mqtt]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mqtt {
+    /// Longest time a cursor waits for a commit to ride on, milliseconds.
+    pub(crate) cursor_flush_ms: u64,
+    /// How long a publish waits for a store that cannot take it, milliseconds.
+    pub(crate) store_wait_ms: u64,
+    /// Answer to refused publishes of MQTT 3.1.1.
+    pub(crate) refused_publish_311: Refused311,
+    /// Largest packet taken, bytes.
+    pub(crate) max_packet_bytes: u32,
+    /// Most unacknowledged publishes taken from one client.
+    pub(crate) receive_maximum: u16,
+    /// Longest keep alive, seconds.
+    pub(crate) keep_alive_max_s: u16,
+    /// Most connections at once.
+    pub(crate) connections_max: u32,
+    /// Time to finish what is in flight at a stop, milliseconds.
+    pub(crate) shutdown_grace_ms: u64,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// File with the bearer token.
+    pub(crate) token_file: PathBuf,
+}
+
+/// `[conversations]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conversations {
+    /// Most agents of a number who each get every event of it.
+    pub(crate) fanout_max: usize,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// Days that events stay in inboxes.
+    pub(crate) inbox_days: u32,
+    /// Most events of one inbox.
+    pub(crate) inbox_max_events: u64,
+    /// Days that messages are kept; 0: for ever.
+    pub(crate) messages_days: u32,
+    /// Days that command ids are remembered.
+    pub(crate) dedupe_days: u32,
+    /// Days that raw webhooks are kept.
+    pub(crate) journal_days: u32,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Level, or directives such as `info,bridge=debug`.
+    pub(crate) level: String,
+    /// Form of a line.
+    pub(crate) format: LogFormat,
+}
+
+/// Name of the admin token's file in `data_dir`.
+const ADMIN_TOKEN_FILE: &str = "admin.token";
+/// Largest number that `number` takes where only the type sets a limit, so that sums cannot overflow.
+const NUMBER_MAX: u64 = 1 << 40;
+/// A day in milliseconds: no wait or interval here is sensibly longer.
+pub(super) const DAY_MS: u64 = 86_400_000;
+/// A hundred years.
+const DAYS_MAX: u32 = 36_500;
+/// What MQTT allows for one packet (2^28 - 1, four length bytes).
+const PACKET_BYTES_MAX: u32 = 268_435_455;
+/// Below this not even a CONNECT with a token fits.
+const PACKET_BYTES_MIN: u32 = 16 * 1024;
+/// Most agents that may each get a copy; each costs a row per event.
+const FANOUT_LIMIT: usize = 1024;
+
+impl Config {
+    pub(super) fn take(r: &mut Reader<'_>) -> Self {
+        let data_dir = r.path(
+            "data_dir",
+            "./inboxd-data",
+            "Folder of everything that lasts: the store, keys made at first start. One server at a time.",
+        );
+        let listen = Listen::take(r);
+        let store = Store::take(r);
+        let auth = AuthKeys::take(r);
+        let mqtt = Mqtt::take(r);
+        let token_file = r.optional_path(
+            "admin.token_file",
+            "./inboxd-data/admin.token",
+            "Bearer token of /admin/v1 and /hooks. Unset: admin.token in data_dir, made at first start, readable by its owner only.",
+        );
+        Self {
+            admin: Admin {
+                token_file: token_file.unwrap_or_else(|| data_dir.join(ADMIN_TOKEN_FILE)),
+            },
+            whatsapp: WhatsApp::take(r),
+            conversations: Conversations {
+                fanout_max: r.number(
+                    "conversations.fanout_max",
+                    64,
+                    1,
+                    FANOUT_LIMIT,
+                    "Numbers with more agents deliver to the assignee, or to the triage users while there is none: a copy per agent and event is a row each.",
+                ),
+            },
+            retention: Retention::take(r),
+            log: Log::take(r),
+            data_dir,
+            listen,
+            store,
+            auth,
+            mqtt,
+        }
+    }
+}
+
+impl Listen {
+    fn take(r: &mut Reader<'_>) -> Self {
+        Self {
+            mqtt: r.parsed(
+                "listen.mqtt",
+                "0.0.0.0:1883",
+                "MQTT 3.1.1 and 5 over plain TCP, the registered port. Port 0 picks a free one; the ready line says which.",
+                address,
+            ),
+            http: r.parsed(
+                "listen.http",
+                "0.0.0.0:8080",
+                "/mqtt (WebSocket), /v1, /webhooks/whatsapp, the web inbox. Put a proxy with TLS in front of it.",
+                address,
+            ),
+            admin: r.parsed(
+                "listen.admin",
+                "127.0.0.1:9464",
+                "/metrics, /healthz, /readyz without a token, /admin/v1 with one. For this machine and the monitoring only; the port is OpenTelemetry's for Prometheus.",
+                address,
+            ),
+        }
+    }
+}
+
+impl Store {
+    fn take(r: &mut Reader<'_>) -> Self {
+        r.parsed(
+            "store.url",
+            "embedded",
+            "embedded: in data_dir, nothing to install, one machine.",
+            store_url,
+        );
+        Self {
+            journal_max_bytes: r.number(
+                "store.journal_max_bytes",
+                64 << 20,
+                24 << 20,
+                NUMBER_MAX,
+                "Bounds what a start has to read again: 0.3 s for a million messages with this and the next one, 4.5 s with the engine's own 512 MiB.",
+            ),
+            memtable_max_bytes: r.number(
+                "store.memtable_max_bytes",
+                16 << 20,
+                1 << 20,
+                NUMBER_MAX,
+                "Memory per table before it is written out. Smaller: less memory, shorter starts; larger: fewer bytes written twice.",
+            ),
+        }
+    }
+}
+
+impl AuthKeys {
+    fn take(r: &mut Reader<'_>) -> Self {
+        let secret = r.secret(
+            "auth.hs256_secret",
+            "hs.secret",
+            "Tokens signed by your own backend with a shared secret (HS256), 32 bytes or more. With neither this nor jwks_url, an Ed25519 key is made at first start: auth.key in data_dir.",
+        );
+        let jwks = r.optional(
+            "auth.jwks_url",
+            "https://id.example.com/.well-known/jwks.json",
+            "Tokens of an identity provider.",
+            url,
+        );
+        match (secret, jwks) {
+            (Some(_), Some(_)) => {
+                r.problem(
+                    r.origin("auth.jwks_url"),
+                    "auth.jwks_url",
+                    "stands beside a shared secret; give one of them",
+                );
+                Self::Own
+            }
+            (Some(secret), None) => Self::Hs256(secret),
+            (None, Some(url)) => Self::Jwks(url),
+            (None, None) => Self::Own,
+        }
+    }
+}
+
+impl Mqtt {
+    fn take(r: &mut Reader<'_>) -> Self {
+        Self {
+            cursor_flush_ms: r.number(
+                "mqtt.cursor_flush_ms",
+                200,
+                1,
+                DAY_MS,
+                "Cursors ride on the next commit, at the latest after this long. A crash sends again, with DUP, what was acknowledged since.",
+            ),
+            store_wait_ms: r.number(
+                "mqtt.store_wait_ms",
+                10_000,
+                1,
+                DAY_MS,
+                "How long a publish waits for a store that cannot take it before the connection ends (0x88). Long enough for a failover or for a disk to be emptied; the client, who got no PUBACK, sends again.",
+            ),
+            refused_publish_311: r.choice(
+                "mqtt.refused_publish_311",
+                &[("acknowledge", Refused311::Acknowledge), ("close", Refused311::Close)],
+                "MQTT 3.1.1 has no PUBACK that says no. acknowledge: the inbox gets command.failed. close: the connection ends, and most clients send the same again.",
+            ),
+            max_packet_bytes: r.number(
+                "mqtt.max_packet_bytes",
+                1 << 20,
+                PACKET_BYTES_MIN,
+                PACKET_BYTES_MAX,
+                "Messages are small, media goes over HTTP; every connection may make the server hold one packet of this size. The protocol's own limit is 268435455.",
+            ),
+            receive_maximum: r.number(
+                "mqtt.receive_maximum",
+                64,
+                1,
+                u16::MAX,
+                "Publishes of one client that may wait for their commit. Enough to fill a commit group, little enough that one client cannot fill the queue.",
+            ),
+            keep_alive_max_s: r.number(
+                "mqtt.keep_alive_max_s",
+                3600,
+                5,
+                u16::MAX,
+                "Longest time an MQTT 5 client may be silent, also where it asked for none at all: a phone that is gone must free its connection some time.",
+            ),
+            connections_max: r.number(
+                "mqtt.connections_max",
+                100_000,
+                1,
+                10_000_000,
+                "Connections over all listeners; more are refused (0x89). The open-files limit of the process has to be higher.",
+            ),
+            shutdown_grace_ms: r.number(
+                "mqtt.shutdown_grace_ms",
+                10_000,
+                1,
+                DAY_MS,
+                "At SIGTERM: time to finish what is in flight. Kubernetes kills after 30 s, systemd after 90 s.",
+            ),
+        }
+    }
+}
+
+impl Retention {
+    fn take(r: &mut Reader<'_>) -> Self {
+        Self {
+            inbox_days: r.number("retention.inbox_days", 30, 1, DAYS_MAX, "How long a device may be away and miss nothing. What goes is announced (inbox.gap); messages stay."),
+            inbox_max_events: r.number("retention.inbox_max_events", 100_000, 100, NUMBER_MAX, "The same by number, whichever comes first: an event of an inbox is about 200 bytes."),
+            messages_days: r.number("retention.messages_days", 0, 0, DAYS_MAX, "History; 0 keeps it for ever."),
+            dedupe_days: r.number("retention.dedupe_days", 7, 1, DAYS_MAX, "A command that comes again within this time has the effect of once: longer than any client keeps trying."),
+            journal_days: r.number("retention.journal_days", 7, 1, DAYS_MAX, "Raw webhooks, to look at or run again: as long as Meta itself tries to deliver one."),
+        }
+    }
+}
+
+impl Log {
+    fn take(r: &mut Reader<'_>) -> Self {
+        Self {
+            level: r.parsed("log.level", "info", "error, warn, info, debug, trace, or per part: info,bridge=debug. Never shows content, numbers or tokens.", log_level),
+            format: r.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)], "text for people, json for a log collector. On standard error."),
+        }
+    }
+}
+
+/// `host:port`, where the host may be a name, an IPv4 address or an IPv6 address in brackets.
+fn address(text: &str) -> Result<String, String> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let host_is_whole =
+            !host.is_empty() && (host.starts_with('[') && host.ends_with(']') || !host.contains(':'));
+        host_is_whole && port.parse::<u16>().is_ok()
+    });
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("must be an address and a port, such as 127.0.0.1:1883".to_owned())
+    }
+}
+
+fn store_url(text: &str) -> Result<(), String> {
+    match text {
+        "embedded" => Ok(()),
+        other if other.starts_with("scylla://") => {
+            Err("names a ScyllaDB, which this build cannot use yet; use \"embedded\"".to_owned())
+        }
+        _ => Err("must be \"embedded\"".to_owned()),
+    }
+}
+
+/// An HTTP address, without the slash at its end.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("must start with https:// or http:// and name a host".to_owned()),
+    }
+}
+
+pub(super) fn id<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e: T::Err| format!("is not allowed: {e}"))
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::builder()
+        .parse(text)
+        .map(|_| text.to_owned())
+        .map_err(|e| format!("is no level and no list of directives: {e}"))
+}
+
+pub(super) fn word(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("is empty".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}

@@ -1,0 +1,100 @@
+//! `inboxd serve`: configuration, telemetry, listeners, ready line, work, stop.
+//!
+//! Not here: what is behind the listeners (`wire`).
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::config::{AuthKeys, Config};
+use crate::wire::{Addresses, Listeners};
+use crate::{Failure, cli, shutdown, telemetry, wire};
+
+pub(crate) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
+    let config = cli::load(config)?;
+    run_with(&config, |_| Ok(String::new()))
+}
+
+/// Runs a server until it is told to stop. `after_ready` gives what is to be printed below the ready line.
+pub(crate) fn run_with(
+    config: &Config,
+    after_ready: impl FnOnce(&Addresses) -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    if let AuthKeys::Jwks(_) = config.auth {
+        let what = "auth.jwks_url: this build cannot fetch keys yet; use hs256_secret_file, or neither";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    telemetry::init_logs(&config.log)?;
+    // Every TLS connection of this process, in and out, uses this provider.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| Failure::Failed("another TLS provider is installed".to_owned()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))?;
+    let result = runtime.block_on(serve(config, after_ready));
+    // What is stuck in a blocking call must not hold the process beyond its grace.
+    runtime.shutdown_timeout(Duration::from_millis(config.mqtt.shutdown_grace_ms));
+    result
+}
+
+async fn serve(
+    config: &Config,
+    after_ready: impl FnOnce(&Addresses) -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    let mut stop =
+        shutdown::on_signals().map_err(|e| Failure::Failed(format!("cannot catch signals: {e}")))?;
+    let metrics = telemetry::init_metrics()?;
+    let listeners = Listeners {
+        mqtt: listen("mqtt", &config.listen.mqtt).await?,
+        http: listen("http", &config.listen.http).await?,
+        admin: listen("admin", &config.listen.admin).await?,
+    };
+    let addresses = listeners.addresses()?;
+    warn_of_plain_listeners(&addresses);
+    let server = wire::start(config, listeners, metrics).await?;
+    print_ready(&addresses, &after_ready(&addresses)?);
+    tracing::info!(mqtt = %addresses.mqtt, http = %addresses.http, admin = %addresses.admin, "ready");
+    tokio::select! {
+        () = stop.requested() => {}
+        failure = server.failed() => return Err(failure),
+    }
+    server
+        .stop(Duration::from_millis(config.mqtt.shutdown_grace_ms))
+        .await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(key: &str, address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|e| Failure::Failed(format!("cannot listen on {address} (listen.{key}): {e}")))
+}
+
+fn warn_of_plain_listeners(addresses: &Addresses) {
+    for (listener, address) in [("mqtt", addresses.mqtt), ("http", addresses.http)] {
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                listener,
+                %address,
+                "this listener is not encrypted and other machines can reach it: tokens and messages can be read on the way; put TLS in front of it"
+            );
+        }
+    }
+    if !addresses.admin.ip().is_loopback() {
+        tracing::warn!(address = %addresses.admin, "other machines can reach the admin listener: its metrics are open to them");
+    }
+}
+
+/// The first thing on standard output, when every listener accepts. Whoever started us may wait for it, or not.
+fn print_ready(addresses: &Addresses, more: &str) {
+    let mut out = std::io::stdout().lock();
+    let Addresses { mqtt, http, admin } = addresses;
+    let _ = writeln!(out, "inboxd ready mqtt={mqtt} http={http} admin={admin}")
+        .and_then(|()| out.write_all(more.as_bytes()))
+        .and_then(|()| out.flush());
+}
