@@ -128,7 +128,10 @@ fn items<'a, T: serde::Deserialize<'a>>(items: &Items<'a>) -> impl Iterator<Item
 
 /// Meta's times are Unix seconds; one that is missing or before 1970 is the time of arrival.
 fn time(seconds: Option<i64>, received: Millis) -> Millis {
-    seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0).map_or(received, Millis::from_secs)
+    seconds
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .filter(|seconds| *seconds > 0)
+        .map_or(received, Millis::from_secs)
 }
 
 #[cfg(test)]

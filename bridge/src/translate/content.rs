@@ -52,7 +52,11 @@ fn typed(name: &str, object: &RawValue) -> Option<Content> {
         "contacts" => Some(content(Kind::Contacts, None)),
         "interactive" => {
             let answer: Interactive = lenient::read(object)?;
-            let label = answer.button_reply.or(answer.list_reply).or(answer.nfm_reply).or(answer.call_permission_reply);
+            let label = answer
+                .button_reply
+                .or(answer.list_reply)
+                .or(answer.nfm_reply)
+                .or(answer.call_permission_reply);
             Some(content(Kind::Interactive, label.and_then(Labelled::words)))
         }
         "button" => Some(content(Kind::Interactive, words())),
@@ -98,5 +102,11 @@ fn hex_of(text: &str) -> Option<String> {
         return Some(text.to_ascii_lowercase());
     }
     let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == SHA256_BYTES)?;
-    Some(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
+    Some(
+        bytes
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect(),
+    )
 }

@@ -18,7 +18,9 @@ impl Contacts {
 
     /// The author of a message; `None` where nothing says who it is.
     pub(super) fn author(&self, message: &Message) -> Option<Person> {
-        let anonymous = [&message.from, &message.from_user_id, &message.from_parent_user_id].iter().all(|id| id.is_none());
+        let anonymous = [&message.from, &message.from_user_id, &message.from_parent_user_id]
+            .iter()
+            .all(|id| id.is_none());
         let contact = match &*self.0 {
             // Without any id on the message, a single contact can only be its author.
             [only] if anonymous => Some(only),
@@ -34,7 +36,10 @@ impl Contacts {
             user_id: or(&message.from_user_id, |contact| &contact.user_id),
             parent_user_id: or(&message.from_parent_user_id, |contact| &contact.parent_user_id),
             name: profile.name.filter(|name| !name.trim().is_empty()),
-            username: profile.username.map(|name| name.trim_start_matches('@').to_owned()).filter(|name| !name.is_empty()),
+            username: profile
+                .username
+                .map(|name| name.trim_start_matches('@').to_owned())
+                .filter(|name| !name.is_empty()),
         };
         let known = person.phone.is_some() || person.user_id.is_some() || person.parent_user_id.is_some();
         known.then_some(person)
@@ -56,6 +61,7 @@ fn is_same(contact: &Contact, message: &Message) -> bool {
 /// `+` and digits of a `wa_id` or `from`, which come without `+`. `None` where it is no phone number.
 fn phone_of(text: &str) -> Option<String> {
     let digits = text.strip_prefix('+').unwrap_or(text);
-    let valid = (1..=PHONE_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let valid =
+        (1..=PHONE_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     valid.then(|| format!("+{digits}"))
 }

@@ -82,7 +82,11 @@ fn i2_each_type_has_its_kind_and_its_words() {
         (fixture!("interactive_flow_reply"), Kind::Interactive, Some("Sent")),
         (fixture!("button"), Kind::Interactive, Some("Stop")),
         (fixture!("order"), Kind::Order, Some("please")),
-        (fixture!("system_number_changed"), Kind::System, Some("User Ana changed from 15550000002 to 15550000003")),
+        (
+            fixture!("system_number_changed"),
+            Kind::System,
+            Some("User Ana changed from 15550000002 to 15550000003"),
+        ),
     ] {
         let message = message(body);
         assert_eq!((message.kind, message.text.as_deref()), (kind, text));
@@ -105,7 +109,10 @@ fn i2_files_are_pending_and_keep_what_is_needed_to_fetch_them() {
         assert_eq!((message.kind, message.text.as_deref()), (kind, text));
         assert_eq!((media.state, &*media.mime, media.name.as_deref()), (MediaState::Pending, mime, name));
         // The base64 of the fixtures is the SHA-256 of "hello".
-        assert_eq!(media.sha256.as_deref(), Some("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
+        assert_eq!(
+            media.sha256.as_deref(),
+            Some("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
+        );
         assert_eq!(media.url, None);
         assert!(payload(&message)["id"].as_str().unwrap().starts_with('M'));
     }
@@ -151,7 +158,8 @@ fn i2_a_person_without_a_phone_number() {
 
 #[test]
 fn i2_contacts_are_joined_by_id_and_not_by_place() {
-    let names: Vec<_> = messages(fixture!("contacts_not_in_step")).into_iter().map(|m| m.person.name).collect();
+    let names: Vec<_> =
+        messages(fixture!("contacts_not_in_step")).into_iter().map(|m| m.person.name).collect();
     assert_eq!(names, [Some("Ana".to_owned()), Some("Cleo".to_owned())]);
 }
 
@@ -181,7 +189,8 @@ fn i2_a_message_of_nobody_or_of_no_number_is_counted() {
         let translation = all(body(value).as_bytes());
         assert_eq!((translation.updates.len(), translation.ignored.unreadable), (0, 1));
     }
-    let only_contact = json!({"metadata":{"phone_number_id":1},"contacts":[{"wa_id":"+15550000002"}],"messages":[text]});
+    let only_contact =
+        json!({"metadata":{"phone_number_id":1},"contacts":[{"wa_id":"+15550000002"}],"messages":[text]});
     let message = message(body(only_contact).as_bytes());
     assert_eq!(message.person.phone.as_deref(), Some("+15550000002"));
     assert_eq!(message.at, RECEIVED, "no time of its own");
@@ -198,7 +207,8 @@ fn o8_statuses() {
     assert_eq!((read.status, read.message), (Status::Read, None));
     let played = statuses(fixture!("status_played")).remove(0);
     assert_eq!((played.status, played.at), (Status::Played, Millis(1_795_205_471_000)));
-    let group: Vec<_> = statuses(fixture!("status_group_both_spellings")).into_iter().map(|s| s.status).collect();
+    let group: Vec<_> =
+        statuses(fixture!("status_group_both_spellings")).into_iter().map(|s| s.status).collect();
     assert_eq!(group, [Status::Delivered, Status::Read]);
 }
 
@@ -206,7 +216,10 @@ fn o8_statuses() {
 fn o8_a_failure_says_why() {
     let failed = statuses(fixture!("status_failed")).remove(0);
     let error = failed.error.expect("an error");
-    assert_eq!((failed.status, &*error.code, error.meta_code), (Status::Failed, "whatsapp_131047", Some(131_047)));
+    assert_eq!(
+        (failed.status, &*error.code, error.meta_code),
+        (Status::Failed, "whatsapp_131047", Some(131_047))
+    );
     assert_eq!(error.title, "Re-engagement message");
     assert!(error.detail.expect("a detail").contains("24 hours"));
 }
@@ -273,12 +286,32 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         "\\PC{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["text", "image", "sent", "failed", "15550000002", "wamid.X="]).prop_map(Value::from),
+        prop::sample::select(vec!["text", "image", "sent", "failed", "15550000002", "wamid.X="])
+            .prop_map(Value::from),
     ];
     let key = prop_oneof![
         prop::sample::select(vec![
-            "from", "id", "type", "text", "image", "body", "timestamp", "errors", "context", "status", "profile", "wa_id",
-            "interactive", "button_reply", "title", "code", "sha256", "user_id", "from_user_id", "group_id", "error_data",
+            "from",
+            "id",
+            "type",
+            "text",
+            "image",
+            "body",
+            "timestamp",
+            "errors",
+            "context",
+            "status",
+            "profile",
+            "wa_id",
+            "interactive",
+            "button_reply",
+            "title",
+            "code",
+            "sha256",
+            "user_id",
+            "from_user_id",
+            "group_id",
+            "error_data",
         ])
         .prop_map(str::to_owned),
         "\\PC{0,4}",
@@ -286,7 +319,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 64, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(key.clone(), inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map(key.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
