@@ -26,6 +26,7 @@ pub mod engine;
 mod error;
 mod history;
 mod keys;
+pub mod metrics;
 mod ops;
 mod plan;
 mod read;

@@ -237,10 +237,9 @@ impl Writer {
             return Err(error);
         }
         if planned.durable {
-            metrics::histogram!("inboxd_store_commit_seconds").record(started.elapsed().as_secs_f64());
-            metrics::histogram!("inboxd_store_commit_rows").record(rows as f64);
-            metrics::counter!("inboxd_store_ops_total").increment(group.ops.len() as u64);
+            crate::metrics::observe_commit(started.elapsed(), rows, group.ops.len());
         }
+        crate::metrics::observe_delivered(&planned.effects.delivered_after_ms);
         let notices = planned.effects.notices();
         self.shared.tails.push(planned.effects);
         for listener in &*self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner) {

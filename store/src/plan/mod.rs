@@ -41,6 +41,8 @@ pub(crate) struct Effects {
     pub(crate) events: Vec<(InboxKey, Arc<StoredEvent>)>,
     pub(crate) queued: Vec<(SessionKey, Arc<QueuedMessage>)>,
     pub(crate) sends: BTreeSet<MessageId>,
+    /// Milliseconds from wamid to `delivered` of messages that were delivered.
+    pub(crate) delivered_after_ms: Vec<u64>,
 }
 
 impl Effects {

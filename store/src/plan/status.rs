@@ -91,6 +91,11 @@ impl Plan {
             let key = keys::hashed(Table::Wamid, wamid_hash(number, &wamid));
             view.put_bytes(key, encode_place(id));
             state.wamid = Some(wamid);
+            state.accepted_at = self.now.0;
+        }
+        let arrived = |status: Status| status >= Status::Delivered;
+        if moved.is_some_and(arrived) && !arrived(current) && state.accepted_at > 0 {
+            effects.delivered_after_ms.push(self.now.since(Millis(state.accepted_at)));
         }
         state.updated_at = self.now.0;
         view.put(keys::state(id), &state);

@@ -36,6 +36,9 @@ pub(crate) struct StateRow {
     pub(crate) error: Option<String>,
     /// When, ms.
     pub(crate) updated_at: u64,
+    /// When WhatsApp named it, ms; 0 = not yet.
+    #[serde(default)]
+    pub(crate) accepted_at: u64,
 }
 
 impl LogRow {
@@ -81,4 +84,19 @@ impl StateRow {
 
 fn serde_json_value(text: &str) -> Option<serde_json::Value> {
     serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::{decode, encode};
+
+    #[test]
+    fn a_row_written_before_a_field_was_added_is_still_read() {
+        // As version 1 wrote it first: four fields.
+        let old = encode(&(Some(Status::Sent), None::<Wamid>, None::<String>, 5_u64));
+        let row: StateRow = decode(b"", &old).unwrap();
+        assert_eq!((row.status, row.updated_at, row.accepted_at), (Some(Status::Sent), 5, 0));
+        assert_eq!(decode::<StateRow>(b"", &encode(&row)), Ok(row));
+    }
 }

@@ -1,0 +1,28 @@
+//! What the store tells about itself. Names: docs/contract.md section 7 and docs/operating.md.
+
+use std::time::Duration;
+
+/// Describes the store's metrics; for the recorder's help texts.
+pub fn describe() {
+    metrics::describe_histogram!(
+        "inboxd_store_commit_seconds",
+        "Time from planning a commit group to its sync"
+    );
+    metrics::describe_histogram!("inboxd_store_commit_rows", "Rows changed by a commit group");
+    metrics::describe_counter!("inboxd_store_ops_total", "Ops committed");
+    metrics::describe_histogram!("inboxd_outbound_delivered_seconds", "Time from wamid to delivered");
+}
+
+/// A group that was synced.
+pub(crate) fn observe_commit(elapsed: Duration, rows: usize, ops: usize) {
+    metrics::histogram!("inboxd_store_commit_seconds").record(elapsed.as_secs_f64());
+    metrics::histogram!("inboxd_store_commit_rows").record(rows as f64);
+    metrics::counter!("inboxd_store_ops_total").increment(ops as u64);
+}
+
+/// Messages that reached a device of their recipient.
+pub(crate) fn observe_delivered(after_ms: &[u64]) {
+    for millis in after_ms {
+        metrics::histogram!("inboxd_outbound_delivered_seconds").record(*millis as f64 / 1000.0);
+    }
+}
