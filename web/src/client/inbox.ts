@@ -166,6 +166,8 @@ export class Inbox {
   #connectionBecame(state: ConnectionState): void {
     if (state.phase !== "live") this.#inFlight.clear();
     this.#emit({ type: "connection", state });
+    // Without a connection, what the server has can still be read; the subscription catches up with it later.
+    if (state.phase === "offline" && this.#feed === undefined) this.#step(join());
   }
 
   #received(topic: string, payload: Uint8Array): void {

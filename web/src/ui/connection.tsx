@@ -29,7 +29,7 @@ const OFFLINE: Readonly<Record<BreakCause, string>> = {
   protocol: "The connection was closed after a protocol error.",
 };
 
-const STOPPED: Readonly<Record<StopCause, string>> = {
+export const STOPPED: Readonly<Record<StopCause, string>> = {
   no_token: "You are not signed in.",
   token: "Your sign-in has ended, or the server does not accept it.",
   token_revoked: "Your sign-in was revoked.",

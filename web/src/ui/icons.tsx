@@ -23,7 +23,7 @@ export const ClockIcon = () => (
   <Icon paths={["M8 2.75a5.25 5.25 0 1 0 0 10.5 5.25 5.25 0 0 0 0-10.5Z", "M8 5.25V8l1.75 1.25"]} />
 );
 export const CheckIcon = () => <Icon paths={["m3 8.5 3 3 6.5-7"]} />;
-export const ChecksIcon = () => <Icon width={20} paths={["m2 8.5 3 3 6.5-7", "m9 10.75.75.75 6.5-7"]} />;
+export const ChecksIcon = () => <Icon width={20} paths={["m1.75 8.5 3 3 6.25-7", "m8.75 10.5 1 1 6.25-7"]} />;
 export const FailedIcon = () => (
   <Icon paths={["M8 2.25a5.75 5.75 0 1 0 0 11.5 5.75 5.75 0 0 0 0-11.5Z", "M8 5.25v3.5", "M8 10.9v.1"]} />
 );

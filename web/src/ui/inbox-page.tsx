@@ -8,12 +8,13 @@ import { signOut } from "../app/session";
 import { totalUnread } from "../state/select";
 import type { State } from "../state/state";
 import { Avatar } from "./avatar";
-import { ConnectionBar, ConnectionMark } from "./connection";
+import { ConnectionBar, ConnectionMark, STOPPED } from "./connection";
 import { ConversationList } from "./conversation-list";
 import { ConversationPane } from "./conversation-pane";
 import { fullTime, preview } from "./format";
 import { closeConversation, useInboxState, useNow, useSelectedConversation } from "./hooks";
 import { CloseIcon } from "./icons";
+import { SignIn } from "./sign-in";
 
 export function InboxPage({ controller }: { controller: Controller }): JSX.Element {
   const state = useInboxState(controller);
@@ -26,6 +27,11 @@ export function InboxPage({ controller }: { controller: Controller }): JSX.Eleme
   }, [unread]);
   useEscape(selected);
 
+  const { connection } = state;
+  if (connection.phase === "stopped" && connection.cause !== "taken_over" && !state.ready) {
+    // Refused before anything was shown: there is nothing to keep on the screen.
+    return <SignIn reason={STOPPED[connection.cause]} />;
+  }
   const conversation = selected === undefined ? undefined : state.conversations.get(selected);
   return (
     <div class="page" data-open={selected !== undefined}>

@@ -5,8 +5,9 @@ import type { JSX, TargetedSubmitEvent } from "preact";
 import { useState } from "preact/hooks";
 import { complaintAbout, signIn } from "../app/session";
 
-export function SignIn(): JSX.Element {
-  const [complaint, setComplaint] = useState<string>();
+/** `reason` = why the token that was here is not good enough. */
+export function SignIn({ reason }: { reason?: string }): JSX.Element {
+  const [complaint, setComplaint] = useState(reason);
 
   const submit = (event: TargetedSubmitEvent<HTMLFormElement>) => {
     event.preventDefault();

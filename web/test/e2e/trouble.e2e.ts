@@ -5,6 +5,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   bubble,
+  cutter,
   incoming,
   live,
   openPage,
@@ -44,18 +45,19 @@ describe("trouble", () => {
     await page.context().close();
   });
 
-  it("with a token that does not verify it says so and lets one sign in again", async () => {
+  it("with a token that does not verify it says so and takes a better one", async () => {
     const [head, body] = demo.token.split(".");
     const forged = `${head}.${body}.${"A".repeat(86)}`;
     const { page } = await openPage(browser, `${demo.origin}/#token=${forged}`);
-    await page.locator(".bar-stopped").waitFor(SOON);
+    await page.getByRole("alert").waitFor(SOON);
     await screenshot(page, "refused-token");
-    await page.getByRole("button", { name: "Sign in again" }).click();
-    await page.locator("#token").waitFor(SOON);
+    await page.locator("#token").fill(demo.token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await live(page);
     await page.context().close();
   });
 
-  it("a message written while the server is away waits, survives a reload of the page, and goes out once", async () => {
+  it("a message written while the server is away waits, and goes out once when it is back", async () => {
     const text = "Written while the server was away.";
     const { page } = await openPage(browser, demo.url);
     await rows(page).first().click();
@@ -66,8 +68,30 @@ describe("trouble", () => {
     await reaches(page, text, "sending");
     await screenshot(page, "offline");
     await demo.restart();
-    await page.reload();
     await live(page);
+    await reaches(page, text, "sent", "delivered", "read");
+    await page.reload();
+    await reaches(page, text, "sent", "delivered", "read");
+    expect(await bubble(page, text).count()).toBe(1);
+    await page.context().close();
+  });
+
+  it("without MQTT the inbox can still be read, and an unsent message survives a reload of the page", async () => {
+    const text = "Written without a connection.";
+    const { page } = await openPage(browser, "about:blank");
+    const connection = await cutter(page);
+    await page.goto(demo.url);
+    await live(page);
+    await rows(page).first().click();
+    await incoming(page).first().waitFor(SOON);
+    await connection.cut();
+    await page.locator(".bar-warning").waitFor(SOON);
+    await write(page, text);
+    await reaches(page, text, "sending");
+    await page.reload();
+    await incoming(page).first().waitFor(SOON);
+    await reaches(page, text, "sending");
+    connection.restore();
     await reaches(page, text, "sent", "delivered", "read");
     expect(await bubble(page, text).count()).toBe(1);
     await page.context().close();

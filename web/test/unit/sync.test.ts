@@ -39,12 +39,12 @@ describe("S1: joining", () => {
   });
 
   it("fetches a number that is missing between the snapshot and the stream", () => {
-    const held = arrive(join().feed, at(9)).feed;
+    const held = arrive(arrive(join().feed, at(9)).feed, at(10)).feed;
     const joined = snapshotArrived(held, { epoch: EPOCH, seq: 6 });
     expect(joined.apply).toEqual([]);
     expect(joined.fetch).toEqual({ kind: "after", position: { epoch: EPOCH, seq: 6 } });
     const filled = eventsArrived(joined.feed, { epoch: EPOCH, events: [at(7), at(8)], more: false });
-    expect(numbers(filled)).toEqual([7, 8, 9]);
+    expect(numbers(filled)).toEqual([7, 8, 9, 10]);
   });
 
   it("lets go of a backlog that is too long and fetches it after the snapshot", () => {
@@ -70,6 +70,7 @@ describe("I7: the live stream", () => {
   });
 
   it("fetches what it jumped over, and holds what arrives meanwhile", () => {
+    expect(arrive(live(4), at(6)).fetch).toBeDefined();
     const jumped = arrive(live(4), at(7));
     expect(jumped.apply).toEqual([]);
     expect(jumped.fetch).toEqual({ kind: "after", position: { epoch: EPOCH, seq: 4 } });

@@ -3,7 +3,14 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
+import {
+  type Browser,
+  type BrowserContextOptions,
+  chromium,
+  type Locator,
+  type Page,
+  type WebSocketRoute,
+} from "playwright-core";
 
 /** For one thing to appear. The sandbox's customers answer within a few seconds. */
 export const SOON = { timeout: 20_000 };
@@ -42,6 +49,30 @@ export async function openPage(
   await page.addInitScript(recordStatuses);
   await page.goto(url);
   return { page, faults };
+}
+
+/** Cuts the page's MQTT connections and refuses new ones, while HTTP works, until `restore` is called. */
+export async function cutter(page: Page): Promise<{ cut(): Promise<void>; restore(): void }> {
+  let refused = false;
+  const open = new Set<WebSocketRoute>();
+  await page.context().routeWebSocket(/\/mqtt$/, (socket) => {
+    if (refused) {
+      void socket.close();
+      return;
+    }
+    open.add(socket);
+    socket.connectToServer();
+  });
+  return {
+    cut: async () => {
+      refused = true;
+      for (const socket of open) await socket.close();
+      open.clear();
+    },
+    restore: () => {
+      refused = false;
+    },
+  };
 }
 
 export async function screenshot(page: Page, name: string): Promise<void> {
