@@ -37,14 +37,14 @@ export function InboxPage({ controller }: { controller: Controller }): JSX.Eleme
     <div class="page" data-open={selected !== undefined}>
       <ConnectionBar controller={controller} connection={state.connection} problem={state.syncProblem} />
       <div class="panes">
-        <header class="list-pane">
-          <div class="list-head">
+        <div class="list-pane">
+          <header class="list-head">
             <h1>Inbox</h1>
             <ConnectionMark connection={state.connection} />
             <UserMenu controller={controller} waiting={state.pending.length} />
-          </div>
+          </header>
           <ConversationList controller={controller} state={state} selected={selected} now={now} />
-        </header>
+        </div>
         <main class="conversation-pane">
           {selected === undefined ? (
             <Welcome />
