@@ -36,11 +36,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// `token` as it stands in its file; white space around it does not count.
     pub(crate) fn new(metrics: PrometheusHandle, ready: Readiness, token: &[u8]) -> Self {
-        Self {
-            metrics,
-            ready,
-            token: fingerprint(token.trim_ascii()).into(),
-        }
+        Self { metrics, ready, token: fingerprint(token.trim_ascii()).into() }
     }
 
     /// The routes.
@@ -85,10 +81,7 @@ async fn require_token(State(admin): State<Admin>, request: Request, next: Next)
             "send `Authorization: Bearer` with the content of [admin] token_file",
         ),
         Some(token) if fingerprint(token.trim_ascii()) == *admin.token => next.run(request).await,
-        Some(_) => problem(
-            ErrorCode::TokenInvalid,
-            "this is not the content of [admin] token_file",
-        ),
+        Some(_) => problem(ErrorCode::TokenInvalid, "this is not the content of [admin] token_file"),
     }
 }
 
@@ -111,13 +104,7 @@ fn problem(code: ErrorCode, detail: &str) -> Response {
     let body = serde_json::to_vec(&Problem::new(code, detail)).expect("a problem is texts and a number");
     let status = StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let challenge = (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
-    (
-        status,
-        [(header::CONTENT_TYPE, problem::CONTENT_TYPE)],
-        challenge,
-        body,
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, problem::CONTENT_TYPE)], challenge, body).into_response()
 }
 
 #[cfg(test)]
@@ -152,15 +139,9 @@ mod tests {
     async fn metrics_and_health_are_open() {
         let base = serve(Ok(())).await;
         let (status, text) = ask(&base, "/metrics", &[]).await;
-        assert!(
-            status.is_success() && text.contains("inboxd_test_total 1"),
-            "{text}"
-        );
+        assert!(status.is_success() && text.contains("inboxd_test_total 1"), "{text}");
         assert_eq!(ask(&base, "/healthz", &[]).await, (StatusCode::OK, "ok\n".into()));
-        assert_eq!(
-            ask(&base, "/readyz", &[]).await,
-            (StatusCode::OK, "ready\n".into())
-        );
+        assert_eq!(ask(&base, "/readyz", &[]).await, (StatusCode::OK, "ready\n".into()));
     }
 
     #[tokio::test]
@@ -184,11 +165,7 @@ mod tests {
         ] {
             let (got, body) = ask(&base, "/admin/v1/accounts", &headers).await;
             let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-            assert_eq!(
-                (got.as_u16(), body["code"].as_str()),
-                (status, Some(code)),
-                "{headers:?}"
-            );
+            assert_eq!((got.as_u16(), body["code"].as_str()), (status, Some(code)), "{headers:?}");
         }
         assert_eq!(ask(&base, "/elsewhere", &[]).await.0, 404);
     }
@@ -196,20 +173,10 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_gets_nothing_even_with_the_token() {
         let base = serve(Ok(())).await;
-        for path in [
-            "/metrics",
-            "/healthz",
-            "/readyz",
-            "/admin/v1/accounts",
-            "/elsewhere",
-        ] {
+        for path in ["/metrics", "/healthz", "/readyz", "/admin/v1/accounts", "/elsewhere"] {
             for origin in ["https://evil.example", "null", "http://127.0.0.1:9464"] {
                 let headers = [("origin", origin), ("authorization", "Bearer geheim")];
-                assert_eq!(
-                    ask(&base, path, &headers).await.0,
-                    StatusCode::FORBIDDEN,
-                    "{path}"
-                );
+                assert_eq!(ask(&base, path, &headers).await.0, StatusCode::FORBIDDEN, "{path}");
             }
         }
     }

@@ -14,14 +14,12 @@ use crate::config::{Config, ENV_PREFIX, Sources, all_keys};
 /// The file that is read where no other is named.
 const DEFAULT_FILE: &str = "inboxd.toml";
 
+/// Where a server with default ports is, seen from its own machine.
+pub(crate) const DEFAULT_MQTT: &str = "127.0.0.1:1883";
+
 /// A durable inbox for every user: WhatsApp, MQTT and HTTP around one log.
 #[derive(Parser)]
-#[command(
-    name = "inboxd",
-    version,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
+#[command(name = "inboxd", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
     after_help = "Example:\n  inboxd demo        # the whole product with made-up customers, on this machine only"
 )]
@@ -111,7 +109,7 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "T")]
     pub(crate) token: String,
     /// Address of the MQTT listener
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_MQTT)]
     pub(crate) mqtt: String,
 }
 
@@ -160,11 +158,7 @@ pub(crate) fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
         None if Path::new(DEFAULT_FILE).exists() => Some(read_file(Path::new(DEFAULT_FILE))?),
         None => None,
     };
-    read(Sources {
-        presets: Vec::new(),
-        file,
-        env: environment(),
-    })
+    read(Sources { presets: Vec::new(), file, env: environment() })
 }
 
 /// Reads a file that was named, with presets below it; the default file does not count here.
@@ -173,11 +167,7 @@ pub(crate) fn load_with(
     file: Option<PathBuf>,
 ) -> Result<Config, Failure> {
     let file = file.map(|path| read_file(&path)).transpose()?;
-    read(Sources {
-        presets,
-        file,
-        env: environment(),
-    })
+    read(Sources { presets, file, env: environment() })
 }
 
 /// The environment variables that are ours.
@@ -232,14 +222,8 @@ mod tests {
         let root = Cli::command();
         root.clone().debug_assert();
         for command in root.get_subcommands() {
-            let help = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let examples: Vec<_> = help
-                .lines()
-                .filter(|line| line.trim().starts_with("inboxd "))
-                .collect();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<_> = help.lines().filter(|line| line.trim().starts_with("inboxd ")).collect();
             assert!(!examples.is_empty(), "{} has no example", command.get_name());
             for example in examples {
                 let words = example
@@ -247,9 +231,7 @@ mod tests {
                     .next()
                     .unwrap()
                     .replace("\"$(inboxd token --account acme --user alice)\"", "T");
-                let words = words
-                    .split_whitespace()
-                    .map(|word| word.trim_matches(['"', '\'']));
+                let words = words.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
                 assert!(Cli::try_parse_from(words).is_ok(), "{example}");
             }
         }

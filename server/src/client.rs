@@ -61,19 +61,12 @@ impl Connection {
             .set_max_packet_size(Some(PACKET_BYTES_MAX))
             .set_session_expiry_interval(session.map(|_| SESSION_EXPIRY_S));
         let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
-        Ok(Self {
-            user: bearer.sub,
-            client,
-            events,
-        })
+        Ok(Self { user: bearer.sub, client, events })
     }
 }
 
 fn bearer(token: &str) -> Result<Bearer, Failure> {
-    let claims = token
-        .split('.')
-        .nth(1)
-        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     claims
         .and_then(|claims| serde_json::from_slice(&claims).ok())
         .ok_or_else(|| Failure::Usage("--token: this is not a token; `inboxd token` prints one".to_owned()))
@@ -104,22 +97,23 @@ pub(crate) fn final_failure(error: &ConnectionError) -> Option<Failure> {
             }
             other => format!("the server refused the connection: {other:?}"),
         },
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code,
-            reason_string,
-        }) => match (reason_code, reason_string) {
-            (DisconnectReasonCode::NotAuthorized, Some(reason)) => {
-                format!("the server ended the session: {reason}")
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+            match (reason_code, reason_string) {
+                (DisconnectReasonCode::NotAuthorized, Some(reason)) => {
+                    format!("the server ended the session: {reason}")
+                }
+                (DisconnectReasonCode::NotAuthorized, None) => {
+                    "the server ended the session: the token is over".to_owned()
+                }
+                (DisconnectReasonCode::SessionTakenOver, _) => {
+                    "another client took this session over".to_owned()
+                }
+                (DisconnectReasonCode::MalformedPacket | DisconnectReasonCode::ProtocolError, _) => {
+                    format!("the server ended the connection: {error}")
+                }
+                _ => return None,
             }
-            (DisconnectReasonCode::NotAuthorized, None) => {
-                "the server ended the session: the token is over".to_owned()
-            }
-            (DisconnectReasonCode::SessionTakenOver, _) => "another client took this session over".to_owned(),
-            (DisconnectReasonCode::MalformedPacket | DisconnectReasonCode::ProtocolError, _) => {
-                format!("the server ended the connection: {error}")
-            }
-            _ => return None,
-        },
+        }
         _ => return None,
     };
     Some(Failure::Failed(what))
@@ -130,10 +124,7 @@ mod tests {
     use super::*;
 
     fn args(token: &str, mqtt: &str) -> ClientArgs {
-        ClientArgs {
-            token: token.into(),
-            mqtt: mqtt.into(),
-        }
+        ClientArgs { token: token.into(), mqtt: mqtt.into() }
     }
 
     fn token(claims: &str) -> String {
@@ -147,10 +138,7 @@ mod tests {
         let id = |token: &str, session| {
             let connection = Connection::new(&args(token, "localhost:1883"), session).unwrap();
             assert_eq!(connection.user.as_str(), "alice");
-            (
-                connection.events.options.client_id(),
-                connection.events.options.clean_start(),
-            )
+            (connection.events.options.client_id(), connection.events.options.clean_start())
         };
         assert_eq!(id(&plain, None), (String::new(), true));
         assert_eq!(id(&plain, Some("desk")), ("desk".into(), false));

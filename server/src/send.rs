@@ -3,9 +3,6 @@
 //!
 //! Not here: the connection (`client`).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use ring::rand::{SecureRandom, SystemRandom};
 use rumqttc::Outgoing;
 use rumqttc::v5::Event;
 use rumqttc::v5::mqttbytes::QoS;
@@ -18,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{self, SendArgs};
 use crate::client::{Connection, final_failure};
-use crate::{Failure, tail};
+use crate::{Failure, keys, tail};
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let id = match &args.id {
@@ -33,26 +30,15 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::Failed(format!("cannot start: {e}")))?;
     let send = Send::new(connection, id, command, args.wait);
     runtime.block_on(async {
-        let timeout = Failure::Failed(format!(
-            "no answer within {}",
-            humantime::format_duration(args.timeout)
-        ));
-        tokio::time::timeout(args.timeout, send.run())
-            .await
-            .unwrap_or(Err(timeout))
+        let timeout =
+            Failure::Failed(format!("no answer within {}", humantime::format_duration(args.timeout)));
+        tokio::time::timeout(args.timeout, send.run()).await.unwrap_or(Err(timeout))
     })
 }
 
 /// A ULID of now.
 fn new_id() -> Result<CommandId, Failure> {
-    let mut random = [0; 16];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| Failure::Failed("the operating system gave no randomness".to_owned()))?;
-    let millis = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let ulid = ulid::Ulid::from_parts(millis, u128::from_be_bytes(random));
+    let ulid = keys::new_ulid().map_err(|e| Failure::Failed(e.to_string()))?;
     CommandId::new(&ulid.to_string()).map_err(|e| Failure::Failed(e.to_string()))
 }
 
@@ -89,15 +75,7 @@ struct Send {
 
 impl Send {
     fn new(connection: Connection, id: CommandId, command: Value, wait: bool) -> Self {
-        Self {
-            connection,
-            id,
-            command,
-            wait,
-            accepted: false,
-            message: None,
-            done: false,
-        }
+        Self { connection, id, command, wait, accepted: false, message: None, done: false }
     }
 
     async fn run(mut self) -> Result<(), Failure> {
@@ -106,11 +84,7 @@ impl Send {
             match self.connection.events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     connected_once = true;
-                    if self.wait {
-                        self.subscribe()
-                    } else {
-                        self.publish()
-                    }?;
+                    if self.wait { self.subscribe() } else { self.publish() }?;
                 }
                 // The subscription starts at the head, so it has to stand before the command goes out.
                 Ok(Event::Incoming(Packet::SubAck(ack))) => match ack.return_codes.first() {
@@ -165,10 +139,7 @@ impl Send {
     }
 
     fn answered(&mut self, ack: &PubAck) -> Result<(), Failure> {
-        if !matches!(
-            ack.reason,
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers
-        ) {
+        if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
             let reason = ack.properties.as_ref().and_then(|p| p.reason_string.clone());
             let reason = reason.unwrap_or_else(|| format!("{:?}", ack.reason));
             return Err(Failure::Failed(format!("refused: {reason}")));
@@ -196,10 +167,7 @@ impl Send {
                 self.message.is_some() && data["message"].as_str() == self.message.as_deref()
             }
             Some("command.failed") if data["id"] == self.id.as_str() => {
-                return Err(Failure::Failed(format!(
-                    "refused: {}: {}",
-                    data["code"], data["detail"]
-                )));
+                return Err(Failure::Failed(format!("refused: {}: {}", data["code"], data["detail"])));
             }
             _ => false,
         };
@@ -236,10 +204,7 @@ mod tests {
     fn each_form_of_to_becomes_its_target() {
         let conversation = schemas::ConversationId(7).to_string();
         for (to, expected) in [
-            (
-                "+15550000002@42",
-                json!({"to": {"whatsapp": "+15550000002", "number": "42"}}),
-            ),
+            ("+15550000002@42", json!({"to": {"whatsapp": "+15550000002", "number": "42"}})),
             ("user:bob", json!({"to": {"user": "bob"}})),
             (conversation.as_str(), json!({ "conversation": conversation })),
         ] {
@@ -252,19 +217,9 @@ mod tests {
 
     #[test]
     fn what_the_server_would_refuse_is_bad_usage() {
-        for (to, text) in [
-            ("+1555", "hi"),
-            ("+x@1", "hi"),
-            ("bob", "hi"),
-            ("user:", "hi"),
-            ("user:bob", ""),
-        ] {
+        for (to, text) in [("+1555", "hi"), ("+x@1", "hi"), ("bob", "hi"), ("user:", "hi"), ("user:bob", "")]
+        {
             assert!(matches!(command(&id(), to, text), Err(Failure::Usage(_))), "{to}");
         }
-    }
-
-    #[test]
-    fn new_ids_differ() {
-        assert_ne!(new_id().unwrap(), new_id().unwrap());
     }
 }

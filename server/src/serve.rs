@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use crate::config::{AuthKeys, Config};
 use crate::wire::{Addresses, Listeners};
@@ -14,14 +15,14 @@ use crate::{Failure, cli, shutdown, telemetry, wire};
 
 pub(crate) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
     let config = cli::load(config)?;
-    run_with(&config, |_| Ok(String::new()))
+    let runtime = prepare(&config)?;
+    let result = runtime.block_on(until_stopped(&config, |_| Ok(String::new())));
+    finish(runtime, &config);
+    result
 }
 
-/// Runs a server until it is told to stop. `after_ready` gives what is to be printed below the ready line.
-pub(crate) fn run_with(
-    config: &Config,
-    after_ready: impl FnOnce(&Addresses) -> Result<String, Failure>,
-) -> Result<(), Failure> {
+/// What has to stand before anything runs: logs, TLS provider, threads.
+pub(crate) fn prepare(config: &Config) -> Result<Runtime, Failure> {
     if let AuthKeys::Jwks(_) = config.auth {
         let what = "auth.jwks_url: this build cannot fetch keys yet; use hs256_secret_file, or neither";
         return Err(Failure::Usage(what.to_owned()));
@@ -31,17 +32,20 @@ pub(crate) fn run_with(
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| Failure::Failed("another TLS provider is installed".to_owned()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))?;
-    let result = runtime.block_on(serve(config, after_ready));
-    // What is stuck in a blocking call must not hold the process beyond its grace.
-    runtime.shutdown_timeout(Duration::from_millis(config.mqtt.shutdown_grace_ms));
-    result
+        .map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))
 }
 
-async fn serve(
+/// Ends the threads. What is stuck in a blocking call must not hold the process beyond its grace.
+pub(crate) fn finish(runtime: Runtime, config: &Config) {
+    runtime.shutdown_timeout(Duration::from_millis(config.mqtt.shutdown_grace_ms));
+}
+
+/// Runs a server until it is told to stop. `after_ready` is called when every listener accepts, and gives what is to
+/// be printed below the ready line.
+pub(crate) async fn until_stopped(
     config: &Config,
     after_ready: impl FnOnce(&Addresses) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
@@ -55,16 +59,14 @@ async fn serve(
     };
     let addresses = listeners.addresses()?;
     warn_of_plain_listeners(&addresses);
-    let server = wire::start(config, listeners, metrics).await?;
+    let mut server = wire::start(config, listeners, metrics).await?;
     print_ready(&addresses, &after_ready(&addresses)?);
     tracing::info!(mqtt = %addresses.mqtt, http = %addresses.http, admin = %addresses.admin, "ready");
     tokio::select! {
         () = stop.requested() => {}
         failure = server.failed() => return Err(failure),
     }
-    server
-        .stop(Duration::from_millis(config.mqtt.shutdown_grace_ms))
-        .await;
+    server.stop(Duration::from_millis(config.mqtt.shutdown_grace_ms)).await;
     tracing::info!("stopped");
     Ok(())
 }

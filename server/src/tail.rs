@@ -46,10 +46,7 @@ struct Tail {
 
 impl Tail {
     fn new(args: &TailArgs, connection: Connection) -> Self {
-        let topic = UserTopic {
-            user: connection.user.clone(),
-            kind: UserTopicKind::Inbox,
-        };
+        let topic = UserTopic { user: connection.user.clone(), kind: UserTopicKind::Inbox };
         Self {
             connection,
             topic: topic.to_string(),
@@ -75,10 +72,8 @@ impl Tail {
                 Ok(Event::Incoming(Packet::SubAck(ack))) => match ack.return_codes.first() {
                     Some(SubscribeReasonCode::Success(_)) => {}
                     refused => {
-                        let what = format!(
-                            "the server refused the subscription to {}: {refused:?}",
-                            self.topic
-                        );
+                        let what =
+                            format!("the server refused the subscription to {}: {refused:?}", self.topic);
                         return Err(Failure::Failed(what));
                     }
                 },
@@ -91,18 +86,11 @@ impl Tail {
     }
 
     fn subscribe(&self) -> Result<(), Failure> {
-        let mut properties = SubscribeProperties {
-            id: None,
-            user_properties: Vec::new(),
-        };
+        let mut properties = SubscribeProperties { id: None, user_properties: Vec::new() };
         if let Some((epoch, seq)) = &self.place {
-            properties
-                .user_properties
-                .push(("after".to_owned(), seq.to_string()));
+            properties.user_properties.push(("after".to_owned(), seq.to_string()));
             if let Some(epoch) = epoch {
-                properties
-                    .user_properties
-                    .push(("epoch".to_owned(), epoch.clone()));
+                properties.user_properties.push(("epoch".to_owned(), epoch.clone()));
             }
         }
         self.connection
@@ -115,11 +103,7 @@ impl Tail {
         let position: Option<Position> = serde_json::from_slice(&publish.payload).ok();
         if self.left != Some(0) && !self.was_shown(position.as_ref()) {
             cli::print(&line(&publish.payload))?;
-            if let Some(Position {
-                epoch,
-                seq: Some(seq),
-            }) = position
-            {
+            if let Some(Position { epoch, seq: Some(seq) }) = position {
                 self.place = Some((Some(epoch), seq));
             }
             if let Some(left) = &mut self.left {
@@ -141,13 +125,9 @@ impl Tail {
     /// What a reconnect brings again.
     fn was_shown(&self, position: Option<&Position>) -> bool {
         match (&self.place, position) {
-            (
-                Some((Some(epoch), last)),
-                Some(Position {
-                    epoch: other,
-                    seq: Some(seq),
-                }),
-            ) => epoch == other && seq <= last,
+            (Some((Some(epoch), last)), Some(Position { epoch: other, seq: Some(seq) })) => {
+                epoch == other && seq <= last
+            }
             _ => false,
         }
     }
@@ -158,9 +138,7 @@ impl Tail {
         }
         if !self.connected_once {
             let (host, port) = self.connection.events.options.broker_address();
-            return Err(Failure::Failed(format!(
-                "cannot connect to {host}:{port}: {error}"
-            )));
+            return Err(Failure::Failed(format!("cannot connect to {host}:{port}: {error}")));
         }
         eprintln!("inboxd: connection lost ({error}), connecting again");
         tokio::time::sleep(RECONNECT_PAUSE).await;

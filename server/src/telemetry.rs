@@ -17,9 +17,8 @@ const SECONDS: [f64; 18] = [
     30.0, 60.0,
 ];
 /// Rows and events: from one to the largest commit group, in powers of two.
-const COUNTS: [f64; 14] = [
-    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0,
-];
+const COUNTS: [f64; 14] =
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0];
 /// Bytes: from a PUBACK to the largest packet, in powers of four.
 const BYTES: [f64; 12] = [
     64.0,
@@ -40,9 +39,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Starts logging.
 pub(crate) fn init_logs(log: &Log) -> Result<(), Failure> {
-    let filter = EnvFilter::builder()
-        .parse(&log.level)
-        .map_err(|e| Failure::Usage(format!("log.level: {e}")))?;
+    let filter =
+        EnvFilter::builder().parse(&log.level).map_err(|e| Failure::Usage(format!("log.level: {e}")))?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -74,12 +72,9 @@ pub(crate) fn init_metrics() -> Result<PrometheusHandle, Failure> {
 
 fn recorder() -> Result<metrics_exporter_prometheus::PrometheusRecorder, Failure> {
     let mut builder = PrometheusBuilder::new();
-    for (suffix, buckets) in [
-        ("_seconds", &SECONDS[..]),
-        ("_rows", &COUNTS[..]),
-        ("_events", &COUNTS[..]),
-        ("_bytes", &BYTES[..]),
-    ] {
+    for (suffix, buckets) in
+        [("_seconds", &SECONDS[..]), ("_rows", &COUNTS[..]), ("_events", &COUNTS[..]), ("_bytes", &BYTES[..])]
+    {
         builder = builder
             .set_buckets_for_metric(Matcher::Suffix(suffix.to_owned()), buckets)
             .map_err(|e| Failure::Failed(format!("cannot start metrics: {e}")))?;

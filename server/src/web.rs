@@ -41,10 +41,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
 const NOT_BUILT: &str = "<!doctype html>
@@ -101,15 +98,8 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
 }
 
 fn answer(name: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
-    let etag = format!(
-        "\"{}\"",
-        URL_SAFE_NO_PAD.encode(&file.metadata.sha256_hash()[..ETAG_BYTES])
-    );
-    let cache = if name.starts_with(HASHED) {
-        FOR_EVER
-    } else {
-        REVALIDATE
-    };
+    let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&file.metadata.sha256_hash()[..ETAG_BYTES]));
+    let cache = if name.starts_with(HASHED) { FOR_EVER } else { REVALIDATE };
     let known = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -134,11 +124,7 @@ fn not_found(path: &str) -> Response {
     if path.starts_with("/v1") {
         let body = serde_json::to_vec(&Problem::new(ErrorCode::NotFound, "there is no such route"));
         let body = body.expect("a problem is texts and a number");
-        return (
-            StatusCode::NOT_FOUND,
-            [(header::CONTENT_TYPE, problem::CONTENT_TYPE)],
-            body,
-        )
+        return (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, problem::CONTENT_TYPE)], body)
             .into_response();
     }
     (StatusCode::NOT_FOUND, "not found\n").into_response()
@@ -153,9 +139,7 @@ mod tests {
     }
 
     async fn text(response: Response) -> String {
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -163,10 +147,7 @@ mod tests {
     async fn the_root_is_the_page_or_says_how_to_get_it() {
         let response = page(get("/")).await;
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(
-            response.headers()[header::CONTENT_TYPE],
-            "text/html; charset=utf-8"
-        );
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         let built = Page::get(INDEX).is_some();
         assert_eq!(text(response).await.contains("npm run build"), !built);
     }
@@ -183,10 +164,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_exist_is_not_the_page() {
-        for (path, mime) in [
-            ("/nothing", "text/plain; charset=utf-8"),
-            ("/v1/nothing", problem::CONTENT_TYPE),
-        ] {
+        for (path, mime) in
+            [("/nothing", "text/plain; charset=utf-8"), ("/v1/nothing", problem::CONTENT_TYPE)]
+        {
             let response = page(get(path)).await;
             assert_eq!(response.status(), StatusCode::NOT_FOUND);
             assert_eq!(response.headers()[header::CONTENT_TYPE], mime);
@@ -198,10 +178,7 @@ mod tests {
     fn embedded(data: &'static [u8]) -> EmbeddedFile {
         let hash = ring::digest::digest(&ring::digest::SHA256, data);
         let hash: [u8; 32] = hash.as_ref().try_into().unwrap();
-        EmbeddedFile {
-            data: data.into(),
-            metadata: rust_embed::Metadata::__rust_embed_new(hash, None, None),
-        }
+        EmbeddedFile { data: data.into(), metadata: rust_embed::Metadata::__rust_embed_new(hash, None, None) }
     }
 
     #[tokio::test]
@@ -224,9 +201,6 @@ mod tests {
         let response = answer("a", &embedded(b"x"), &with(&same));
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(text(response).await, "");
-        assert_eq!(
-            answer("a", &embedded(b"y"), &with(&same)).status(),
-            StatusCode::OK
-        );
+        assert_eq!(answer("a", &embedded(b"y"), &with(&same)).status(), StatusCode::OK);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) use print::all_keys;
 pub(crate) use reader::ReadFile;
 pub(crate) use sections::{AuthKeys, Config, Log, LogFormat};
 pub(crate) use source::{ENV_PREFIX, Origin, Sources};
+pub(crate) use whatsapp::{OnUnknown, WhatsAppNumber};
 
 use reader::Reader;
 

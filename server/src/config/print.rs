@@ -16,9 +16,8 @@ const HEAD: &str = "\
 /// The text. Parsed again, it is the default configuration.
 #[must_use]
 pub(crate) fn all_keys() -> String {
-    let mut reader = Reader::new(Leaves::new(), std::path::PathBuf::new(), &|_| {
-        Err(std::io::ErrorKind::NotFound.into())
-    });
+    let mut reader =
+        Reader::new(Leaves::new(), std::path::PathBuf::new(), &|_| Err(std::io::ErrorKind::NotFound.into()));
     reader.listing = true;
     // Problems (a list element without its required keys) do not matter: nothing is configured by this.
     let _ = Config::take(&mut reader);
@@ -42,11 +41,7 @@ pub(crate) fn all_keys() -> String {
         if section != current {
             current = section;
             out.push('\n');
-            out.push_str(&if in_list {
-                format!("# [[{NUMBERS}]]")
-            } else {
-                format!("[{section}]")
-            });
+            out.push_str(&if in_list { format!("# [[{NUMBERS}]]") } else { format!("[{section}]") });
         }
         out.push('\n');
         wrap(key.why, &mut out);

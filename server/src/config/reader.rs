@@ -60,26 +60,14 @@ impl<'a> Reader<'a> {
         if self.listing {
             return 1;
         }
-        if let Some((found, leaf)) = self
-            .leaves
-            .iter()
-            .find(|(key, _)| key.starts_with(&format!("{path}.")))
+        if let Some((found, leaf)) = self.leaves.iter().find(|(key, _)| key.starts_with(&format!("{path}.")))
         {
             let (key, origin) = (found.clone(), leaf.origin.clone());
-            self.used
-                .extend(self.leaves.keys().filter(|key| key.starts_with(path)).cloned());
-            self.problem(
-                origin,
-                &key,
-                format!("write `[[{path}]]` with two brackets: it is a list"),
-            );
+            self.used.extend(self.leaves.keys().filter(|key| key.starts_with(path)).cloned());
+            self.problem(origin, &key, format!("write `[[{path}]]` with two brackets: it is a list"));
             return 0;
         }
-        if self
-            .leaves
-            .get(path)
-            .is_some_and(|leaf| leaf.value == Value::List(Vec::new()))
-        {
+        if self.leaves.get(path).is_some_and(|leaf| leaf.value == Value::List(Vec::new())) {
             self.used.insert(path.to_owned());
         }
         let count = (0..)
@@ -89,8 +77,7 @@ impl<'a> Reader<'a> {
             })
             .count();
         // An element without keys is said to lack each that it needs.
-        self.used
-            .extend((0..count).map(|index| format!("{path}[{index}]")));
+        self.used.extend((0..count).map(|index| format!("{path}[{index}]")));
         count
     }
 
@@ -117,8 +104,7 @@ impl<'a> Reader<'a> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         self.list_key(path, quote(example), false, why);
-        self.take(path, text_of)
-            .and_then(|(text, origin)| self.noted(path, origin, parse(&text)))
+        self.take(path, text_of).and_then(|(text, origin)| self.noted(path, origin, parse(&text)))
     }
 
     /// As [`Reader::optional`], and its absence is a mistake.
@@ -168,8 +154,7 @@ impl<'a> Reader<'a> {
                 .filter(|number| (least..=most).contains(number))
                 .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
         };
-        self.take(path, whole_of)
-            .and_then(|(text, origin)| self.noted(path, origin, parse(text)))
+        self.take(path, whole_of).and_then(|(text, origin)| self.noted(path, origin, parse(text)))
     }
 
     /// One of a few words.
@@ -226,21 +211,13 @@ impl<'a> Reader<'a> {
         let (bytes, at, origin) = match (plain, file) {
             (None, None) => return None,
             (Some(_), Some((_, origin))) => {
-                self.problem(
-                    origin,
-                    &file_path,
-                    format!("stands beside `{path}`; give one of them"),
-                );
+                self.problem(origin, &file_path, format!("stands beside `{path}`; give one of them"));
                 return None;
             }
             (Some((text, origin)), None) => (text.into_bytes(), path, origin),
             (None, Some((name, origin))) => {
                 let read = self.read_secret(&name);
-                (
-                    self.noted(&file_path, origin.clone(), read)?,
-                    file_path.as_str(),
-                    origin,
-                )
+                (self.noted(&file_path, origin.clone(), read)?, file_path.as_str(), origin)
             }
         };
         let secret = Secret::new(bytes).ok_or_else(|| "is empty".to_owned());
@@ -255,9 +232,8 @@ impl<'a> Reader<'a> {
         why: &'static str,
         stand_in: bool,
     ) -> Option<Secret> {
-        let given = [path.to_owned(), format!("{path}_file")]
-            .iter()
-            .any(|path| self.leaves.contains_key(path));
+        let given =
+            [path.to_owned(), format!("{path}_file")].iter().any(|path| self.leaves.contains_key(path));
         let secret = self.secret(path, example_file, why);
         if !given && !stand_in {
             self.missing(&format!("{path}_file"));
@@ -270,10 +246,7 @@ impl<'a> Reader<'a> {
         let mut bytes =
             (self.read_file)(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         if bytes.len() > SECRET_BYTES_MAX {
-            return Err(format!(
-                "{} has more than {SECRET_BYTES_MAX} bytes",
-                file.display()
-            ));
+            return Err(format!("{} has more than {SECRET_BYTES_MAX} bytes", file.display()));
         }
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -286,17 +259,11 @@ impl<'a> Reader<'a> {
 
     /// Where a key stands, for problems found after reading.
     pub(super) fn origin(&self, path: &str) -> Origin {
-        self.leaves
-            .get(path)
-            .map_or(Origin::Nowhere, |leaf| leaf.origin.clone())
+        self.leaves.get(path).map_or(Origin::Nowhere, |leaf| leaf.origin.clone())
     }
 
     pub(super) fn problem(&mut self, origin: Origin, path: &str, what: impl Into<String>) {
-        self.problems.push(Problem {
-            origin,
-            key: path.to_owned(),
-            what: what.into(),
-        });
+        self.problems.push(Problem { origin, key: path.to_owned(), what: what.into() });
     }
 
     fn missing(&mut self, path: &str) {
@@ -320,12 +287,7 @@ impl<'a> Reader<'a> {
             .map(|(path, leaf)| (path.clone(), leaf.clone()))
             .collect();
         for (path, leaf) in unknown {
-            let what = match self
-                .keys
-                .iter()
-                .map(|key| &key.path)
-                .min_by_key(|key| distance(key, &path))
-            {
+            let what = match self.keys.iter().map(|key| &key.path).min_by_key(|key| distance(key, &path)) {
                 Some(near) if distance(near, &path) <= TYPOS_MAX => {
                     format!("is not a key; did you mean `{near}`?")
                 }
@@ -344,12 +306,7 @@ impl<'a> Reader<'a> {
     }
 
     fn list_key(&mut self, path: &str, literal: String, is_default: bool, why: &'static str) {
-        self.keys.push(KeyDoc {
-            path: path.to_owned(),
-            literal,
-            is_default,
-            why,
-        });
+        self.keys.push(KeyDoc { path: path.to_owned(), literal, is_default, why });
     }
 
     fn take<T>(&mut self, path: &str, of: impl Fn(&Value) -> Result<T, String>) -> Option<(T, Origin)> {
@@ -397,13 +354,7 @@ fn list_of(value: &Value, all: Option<&'static str>) -> Result<Option<Vec<String
         Value::List(items) => {
             let texts: Option<Vec<String>> = items
                 .iter()
-                .map(|item| {
-                    if let Value::Text(text) = item {
-                        Some(text.clone())
-                    } else {
-                        None
-                    }
-                })
+                .map(|item| if let Value::Text(text) = item { Some(text.clone()) } else { None })
                 .collect();
             texts.map(Some).ok_or_else(expected)
         }
@@ -420,11 +371,7 @@ fn choose<T: Copy>(words: &[(&str, T)], text: &str) -> Result<T, String> {
 }
 
 fn not_empty(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        Err("is empty".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// As a TOML text.

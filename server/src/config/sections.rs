@@ -2,7 +2,7 @@
 //!
 //! What a key is for stands here once; `inboxd config` prints it. Not here: how a value is read (`reader`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Secret;
 use super::reader::Reader;
@@ -197,6 +197,16 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Puts `data_dir` elsewhere, and with it what lies there unless told otherwise.
+    pub(crate) fn move_data_dir(&mut self, folder: &Path) {
+        if self.admin.token_file == self.data_dir.join(ADMIN_TOKEN_FILE) {
+            self.admin.token_file = folder.join(ADMIN_TOKEN_FILE);
+        }
+        self.data_dir = folder.to_owned();
+    }
+}
+
 impl Listen {
     fn take(r: &mut Reader<'_>) -> Self {
         Self {
@@ -386,9 +396,7 @@ fn store_url(text: &str) -> Result<(), String> {
 
 /// An HTTP address, without the slash at its end.
 pub(super) fn url(text: &str) -> Result<String, String> {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace) => {
             Ok(text.trim_end_matches('/').to_owned())
@@ -409,9 +417,5 @@ fn log_level(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn word(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        Err("is empty".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
 }

@@ -79,17 +79,11 @@ impl Sources {
     pub(super) fn leaves(&self) -> Result<Leaves, Vec<Problem>> {
         let mut leaves = Leaves::new();
         for (path, text) in &self.presets {
-            let leaf = Leaf {
-                value: Value::Raw(text.clone()),
-                origin: Origin::Nowhere,
-            };
+            let leaf = Leaf { value: Value::Raw(text.clone()), origin: Origin::Nowhere };
             leaves.insert((*path).to_owned(), leaf);
         }
         if let Some((path, text)) = &self.file {
-            overlay(
-                &mut leaves,
-                from_file(path, text).map_err(|problem| vec![problem])?,
-            );
+            overlay(&mut leaves, from_file(path, text).map_err(|problem| vec![problem])?);
         }
         overlay(&mut leaves, from_env(&self.env)?);
         Ok(leaves)
@@ -184,10 +178,7 @@ fn from_env(env: &BTreeMap<String, String>) -> Result<Leaves, Vec<Problem>> {
     let mut problems = Vec::new();
     for (name, text) in env {
         let origin = Origin::Env(name.clone());
-        let path = match name
-            .strip_prefix(ENV_PREFIX)
-            .and_then(|rest| rest.split_once("__"))
-        {
+        let path = match name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) {
             _ if name == ENV_DATA_DIR => "data_dir".to_owned(),
             Some((section, key)) => format!("{section}.{key}").to_lowercase(),
             None => continue,
@@ -207,11 +198,7 @@ fn from_env(env: &BTreeMap<String, String>) -> Result<Leaves, Vec<Problem>> {
             leaves.insert(path, Leaf { value, origin });
         }
     }
-    if problems.is_empty() {
-        Ok(leaves)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(leaves) } else { Err(problems) }
 }
 
 fn numbers_from_json(
@@ -219,19 +206,13 @@ fn numbers_from_json(
     origin: &Origin,
     leaves: &mut Leaves,
 ) {
-    let leaf = |value| Leaf {
-        value,
-        origin: origin.clone(),
-    };
+    let leaf = |value| Leaf { value, origin: origin.clone() };
     if tables.is_empty() {
         leaves.insert(NUMBERS.to_owned(), leaf(Value::List(Vec::new())));
     }
     for (index, table) in tables.iter().enumerate() {
         if table.is_empty() {
-            leaves.insert(
-                format!("{NUMBERS}[{index}]"),
-                leaf(Value::Other("an empty table")),
-            );
+            leaves.insert(format!("{NUMBERS}[{index}]"), leaf(Value::Other("an empty table")));
         }
         for (key, value) in table {
             leaves.insert(format!("{NUMBERS}[{index}].{key}"), leaf(value_of_json(value)));

@@ -1,6 +1,5 @@
 //! Tests of the configuration: what is read, and that every mistake names its place and its key.
 
-use super::whatsapp::OnUnknown;
 use super::*;
 use std::collections::BTreeMap;
 use std::io;
@@ -60,10 +59,7 @@ fn read_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let sources = Sources {
         presets: Vec::new(),
         file: Some((PathBuf::from("/etc/inboxd/inboxd.toml"), text.to_owned())),
-        env: env
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect(),
+        env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     };
     Config::read(&sources, &files)
 }
@@ -82,24 +78,12 @@ fn the_contracts_own_example_reads() {
     assert_eq!(config.data_dir, Path::new("/etc/inboxd/./inboxd-data"));
     assert_eq!(config.auth, AuthKeys::Hs256(secret("hs")));
     let number = &config.whatsapp.numbers[0];
-    assert_eq!(
-        (number.account.as_str(), number.phone_number_id.as_str()),
-        ("acme", "100000000000001")
-    );
-    assert_eq!(
-        (&number.access_token, &number.app_secret),
-        (&secret("graph"), &None)
-    );
-    assert_eq!(
-        (number.on_unknown, number.unknown_after_s, &number.agents),
-        (OnUnknown::Hold, 120, &None)
-    );
+    assert_eq!((number.account.as_str(), number.phone_number_id.as_str()), ("acme", "100000000000001"));
+    assert_eq!((&number.access_token, &number.app_secret), (&secret("graph"), &None));
+    assert_eq!((number.on_unknown, number.unknown_after_s, &number.agents), (OnUnknown::Hold, 120, &None));
     assert_eq!(config.whatsapp.app_secret, Some(secret("app")));
     assert_eq!(config.retention.inbox_max_events, 100_000);
-    assert_eq!(
-        config.admin.token_file,
-        Path::new("/etc/inboxd/./inboxd-data/admin.token")
-    );
+    assert_eq!(config.admin.token_file, Path::new("/etc/inboxd/./inboxd-data/admin.token"));
 }
 
 #[test]
@@ -134,10 +118,7 @@ fn the_environment_comes_before_the_file_for_every_kind_of_key() {
     assert_eq!(config.auth, AuthKeys::Hs256(secret("from env")));
     assert_eq!(config.whatsapp.numbers.len(), 1, "the list replaces the file's");
     let number = &config.whatsapp.numbers[0];
-    assert_eq!(
-        (number.account.as_str(), number.on_unknown),
-        ("beta", OnUnknown::Resend)
-    );
+    assert_eq!((number.account.as_str(), number.on_unknown), ("beta", OnUnknown::Resend));
     assert_eq!(number.agents.as_ref().unwrap().len(), 2);
     assert_eq!((number.unknown_after_s, &number.app_secret), (9, &None));
 }
@@ -159,90 +140,44 @@ fn every_key_can_be_set_in_the_environment() {
         }
     }
     assert!(env.len() > 20, "{env:?}");
-    let sources = Sources {
-        env,
-        ..Sources::default()
-    };
-    assert_eq!(
-        Config::read(&sources, &files),
-        Config::read(&Sources::default(), &files)
-    );
+    let sources = Sources { env, ..Sources::default() };
+    assert_eq!(Config::read(&sources, &files), Config::read(&Sources::default(), &files));
 }
 
 #[test]
 fn presets_stand_below_everything_else() {
     let sources = Sources {
-        presets: vec![
-            ("listen.mqtt", "127.0.0.1:1".into()),
-            ("listen.http", "127.0.0.1:2".into()),
-        ],
+        presets: vec![("listen.mqtt", "127.0.0.1:1".into()), ("listen.http", "127.0.0.1:2".into())],
         file: Some(("x.toml".into(), "[listen]\nhttp = \"127.0.0.1:3\"".into())),
         env: BTreeMap::new(),
     };
     let listen = Config::read(&sources, &files).unwrap().listen;
-    assert_eq!(
-        (listen.mqtt.as_str(), listen.http.as_str()),
-        ("127.0.0.1:1", "127.0.0.1:3")
-    );
+    assert_eq!((listen.mqtt.as_str(), listen.http.as_str()), ("127.0.0.1:1", "127.0.0.1:3"));
 }
 
 #[test]
 fn a_trailing_newline_of_a_secret_file_is_dropped_and_only_one() {
     for (file, expected) in [("hs.secret", "hs"), ("windows", "w"), ("two", "x\n")] {
         let text = format!("[auth]\nhs256_secret_file = \"{file}\"");
-        assert_eq!(
-            read(&text).unwrap().auth,
-            AuthKeys::Hs256(secret(expected)),
-            "{file}"
-        );
+        assert_eq!(read(&text).unwrap().auth, AuthKeys::Hs256(secret(expected)), "{file}");
     }
 }
 
 /// (file, expected message; starts after "/etc/inboxd/inboxd.toml:").
 const MISTAKES: &[(&str, &str)] = &[
-    (
-        "[listen]\nmqt = \"x\"",
-        "2: `listen.mqt` is not a key; did you mean `listen.mqtt`?",
-    ),
-    (
-        "\n[lisen]\nmqtt = \"x\"",
-        "3: `lisen.mqtt` is not a key; did you mean `listen.mqtt`?",
-    ),
-    (
-        "[nonsense]",
-        "1: `nonsense` is not a key; `inboxd config` lists all",
-    ),
+    ("[listen]\nmqt = \"x\"", "2: `listen.mqt` is not a key; did you mean `listen.mqtt`?"),
+    ("\n[lisen]\nmqtt = \"x\"", "3: `lisen.mqtt` is not a key; did you mean `listen.mqtt`?"),
+    ("[nonsense]", "1: `nonsense` is not a key; `inboxd config` lists all"),
     ("listen = 1", "1: `listen` is not a key"),
     ("[listen.mqtt]\na = 1", "2: `listen.mqtt.a` is not a key"),
     ("[listen]\nmqtt = \"x", "2: `mqtt` not valid TOML: "),
-    (
-        "[listen]\nmqtt = \"a:1\"\nmqtt = \"b:1\"",
-        "3: `mqtt` not valid TOML: duplicate key",
-    ),
-    (
-        "[listen]\nmqtt = 1883",
-        "2: `listen.mqtt` must be a text; put it in quotes",
-    ),
-    (
-        "[listen]\nmqtt = \"1883\"",
-        "2: `listen.mqtt` must be an address and a port",
-    ),
-    (
-        "[listen]\nmqtt = \"::1:1883\"",
-        "2: `listen.mqtt` must be an address and a port",
-    ),
-    (
-        "[listen]\nmqtt = \"host:99999\"",
-        "2: `listen.mqtt` must be an address and a port",
-    ),
-    (
-        "[store]\nurl = \"scylla://a\"",
-        "2: `store.url` names a ScyllaDB, which this build cannot use yet",
-    ),
-    (
-        "[store]\nurl = \"redis://a\"",
-        "2: `store.url` must be \"embedded\"",
-    ),
+    ("[listen]\nmqtt = \"a:1\"\nmqtt = \"b:1\"", "3: `mqtt` not valid TOML: duplicate key"),
+    ("[listen]\nmqtt = 1883", "2: `listen.mqtt` must be a text; put it in quotes"),
+    ("[listen]\nmqtt = \"1883\"", "2: `listen.mqtt` must be an address and a port"),
+    ("[listen]\nmqtt = \"::1:1883\"", "2: `listen.mqtt` must be an address and a port"),
+    ("[listen]\nmqtt = \"host:99999\"", "2: `listen.mqtt` must be an address and a port"),
+    ("[store]\nurl = \"scylla://a\"", "2: `store.url` names a ScyllaDB, which this build cannot use yet"),
+    ("[store]\nurl = \"redis://a\"", "2: `store.url` must be \"embedded\""),
     (
         "[auth]\nhs256_secret = \"a\"\nhs256_secret_file = \"b\"",
         "3: `auth.hs256_secret_file` stands beside `auth.hs256_secret`",
@@ -251,35 +186,17 @@ const MISTAKES: &[(&str, &str)] = &[
         "[auth]\nhs256_secret_file = \"missing\"",
         "2: `auth.hs256_secret_file` cannot read /etc/inboxd/missing: ",
     ),
-    (
-        "[auth]\nhs256_secret_file = \"empty\"",
-        "2: `auth.hs256_secret_file` is empty",
-    ),
-    (
-        "[auth]\nhs256_secret_file = \"log\"",
-        "2: `auth.hs256_secret_file` /etc/inboxd/log has more than",
-    ),
+    ("[auth]\nhs256_secret_file = \"empty\"", "2: `auth.hs256_secret_file` is empty"),
+    ("[auth]\nhs256_secret_file = \"log\"", "2: `auth.hs256_secret_file` /etc/inboxd/log has more than"),
     ("[auth]\nhs256_secret = \"\"", "2: `auth.hs256_secret` is empty"),
     (
         "[auth]\nhs256_secret = \"a\"\njwks_url = \"https://a\"",
         "3: `auth.jwks_url` stands beside a shared secret",
     ),
-    (
-        "[auth]\njwks_url = \"file:///a\"",
-        "2: `auth.jwks_url` must start with https:// or http://",
-    ),
-    (
-        "[mqtt]\nreceive_maximum = 0",
-        "2: `mqtt.receive_maximum` must be a whole number from 1 to 65535",
-    ),
-    (
-        "[mqtt]\nreceive_maximum = \"64\"",
-        "2: `mqtt.receive_maximum` must be a whole number, without quotes",
-    ),
-    (
-        "[mqtt]\nreceive_maximum = 1.5",
-        "2: `mqtt.receive_maximum` must be a whole number, not a fraction",
-    ),
+    ("[auth]\njwks_url = \"file:///a\"", "2: `auth.jwks_url` must start with https:// or http://"),
+    ("[mqtt]\nreceive_maximum = 0", "2: `mqtt.receive_maximum` must be a whole number from 1 to 65535"),
+    ("[mqtt]\nreceive_maximum = \"64\"", "2: `mqtt.receive_maximum` must be a whole number, without quotes"),
+    ("[mqtt]\nreceive_maximum = 1.5", "2: `mqtt.receive_maximum` must be a whole number, not a fraction"),
     (
         "[mqtt]\nreceive_maximum = 0x10",
         "2: `mqtt.receive_maximum` must be a whole number, not a number that is not decimal",
@@ -289,10 +206,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "2: `mqtt.refused_publish_311` must be \"acknowledge\" or \"close\"",
     ),
     ("data_dir = \"\"", "1: `data_dir` is empty"),
-    (
-        "[whatsapp]\ngraph_url = \"graph.facebook.com\"",
-        "2: `whatsapp.graph_url` must start with https://",
-    ),
+    ("[whatsapp]\ngraph_url = \"graph.facebook.com\"", "2: `whatsapp.graph_url` must start with https://"),
     (
         "[whatsapp.number]\naccount = \"a\"",
         "2: `whatsapp.number.account` write `[[whatsapp.number]]` with two brackets",
@@ -353,13 +267,8 @@ const NUMBER_MISTAKES: &[(&str, &str)] = &[
 
 fn assert_one(text: &str, expected: &str) {
     let message = read(text).expect_err(text).to_string();
-    let rest = message
-        .strip_prefix("/etc/inboxd/inboxd.toml:")
-        .unwrap_or(&message);
-    assert!(
-        rest.starts_with(expected),
-        "{text}\nexpected {expected}\ngot      {rest}"
-    );
+    let rest = message.strip_prefix("/etc/inboxd/inboxd.toml:").unwrap_or(&message);
+    assert!(rest.starts_with(expected), "{text}\nexpected {expected}\ngot      {rest}");
     assert_eq!(message.lines().count(), 1, "{message}");
 }
 
@@ -379,10 +288,7 @@ fn every_mistake_names_file_line_and_key() {
 #[test]
 fn a_number_that_is_there_twice() {
     let number = "[[whatsapp.number]]\naccount = \"a\"\nphone_number_id = \"1\"\naccess_token = \"t\"\napp_secret = \"s\"\n";
-    assert_one(
-        &format!("{number}{number}"),
-        "8: `whatsapp.number[1].phone_number_id` is there twice",
-    );
+    assert_one(&format!("{number}{number}"), "8: `whatsapp.number[1].phone_number_id` is there twice");
 }
 
 #[test]
@@ -396,38 +302,20 @@ fn all_mistakes_are_named_at_once_in_the_order_of_the_file() {
 #[test]
 fn mistakes_in_the_environment_name_the_variable() {
     for (name, value, expected) in [
-        (
-            "INBOXD_MQTT__RECEIVE_MAXIMUM",
-            "many",
-            "`mqtt.receive_maximum` must be a whole number from",
-        ),
-        (
-            "INBOXD_LISTEN__MQTTT",
-            "x:1",
-            "`listen.mqttt` is not a key; did you mean",
-        ),
+        ("INBOXD_MQTT__RECEIVE_MAXIMUM", "many", "`mqtt.receive_maximum` must be a whole number from"),
+        ("INBOXD_LISTEN__MQTTT", "x:1", "`listen.mqttt` is not a key; did you mean"),
         (
             "INBOXD_WHATSAPP__NUMBER",
             "[{\"access_token\":\"geheim\"",
             "`whatsapp.number` must be a JSON list of objects",
         ),
-        (
-            "INBOXD_WHATSAPP__NUMBER",
-            "[{}]",
-            "`whatsapp.number[0].access_token_file` is missing",
-        ),
+        ("INBOXD_WHATSAPP__NUMBER", "[{}]", "`whatsapp.number[0].access_token_file` is missing"),
     ] {
         let message = read_with("", &[(name, value)]).unwrap_err().to_string();
-        assert!(
-            message.starts_with(&format!("environment {name}: {expected}")),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("environment {name}: {expected}")), "{message}");
         assert!(!message.contains("geheim"));
     }
-    let both = [
-        ("INBOXD_AUTH__HS256_SECRET", "a"),
-        ("INBOXD_AUTH__HS256_SECRET_FILE", "b"),
-    ];
+    let both = [("INBOXD_AUTH__HS256_SECRET", "a"), ("INBOXD_AUTH__HS256_SECRET_FILE", "b")];
     let message = read_with("", &both).unwrap_err().to_string();
     assert!(
         message.starts_with(
@@ -453,14 +341,8 @@ fn messages_and_debug_show_no_secret() {
 
 #[test]
 fn the_printed_keys_parse_back_to_the_defaults() {
-    let sources = Sources {
-        file: Some(("inboxd.toml".into(), all_keys())),
-        ..Sources::default()
-    };
-    assert_eq!(
-        Config::read(&sources, &files),
-        Config::read(&Sources::default(), &files)
-    );
+    let sources = Sources { file: Some(("inboxd.toml".into(), all_keys())), ..Sources::default() };
+    assert_eq!(Config::read(&sources, &files), Config::read(&Sources::default(), &files));
 }
 
 #[test]
@@ -471,13 +353,7 @@ fn the_keys_without_a_default_read_when_their_comment_is_taken_away() {
             rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
         })
     };
-    let either = [
-        "hs256_secret = ",
-        "jwks_url",
-        "app_secret = ",
-        "verify_token = ",
-        "access_token = ",
-    ];
+    let either = ["hs256_secret = ", "jwks_url", "app_secret = ", "verify_token = ", "access_token = "];
     let whole: Vec<_> = text
         .lines()
         .map(|line| if commented_out(line) { &line[2..] } else { line })
@@ -491,8 +367,5 @@ fn the_keys_without_a_default_read_when_their_comment_is_taken_away() {
 fn deploys_copy_of_the_keys_is_up_to_date() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/inboxd.toml");
     let there = std::fs::read_to_string(file).unwrap_or_default();
-    assert!(
-        there == all_keys(),
-        "run: cargo run -p inboxd -- config > deploy/inboxd.toml"
-    );
+    assert!(there == all_keys(), "run: cargo run -p inboxd -- config > deploy/inboxd.toml");
 }

@@ -94,34 +94,17 @@ impl WhatsApp {
             DAY_MS / 1000,
             "How long a status is waited for before that. Meta usually sends the first one within seconds; it holds back the next message to the same person that long.",
         );
-        let common = Common {
-            app_secret,
-            on_unknown,
-            unknown_after_s,
-        };
+        let common = Common { app_secret, on_unknown, unknown_after_s };
         let count = r.count(NUMBERS);
-        let numbers: Vec<_> = (0..count)
-            .filter_map(|index| WhatsAppNumber::take(r, index, &common))
-            .collect();
+        let numbers: Vec<_> =
+            (0..count).filter_map(|index| WhatsAppNumber::take(r, index, &common)).collect();
         for (index, number) in numbers.iter().enumerate() {
-            if numbers[..index]
-                .iter()
-                .any(|other| other.phone_number_id == number.phone_number_id)
-            {
+            if numbers[..index].iter().any(|other| other.phone_number_id == number.phone_number_id) {
                 let path = format!("{NUMBERS}[{index}].phone_number_id");
-                r.problem(
-                    r.origin(&path),
-                    &path,
-                    "is there twice; a number belongs to one account",
-                );
+                r.problem(r.origin(&path), &path, "is there twice; a number belongs to one account");
             }
         }
-        Self {
-            app_secret: common.app_secret,
-            verify_token,
-            graph_url,
-            numbers,
-        }
+        Self { app_secret: common.app_secret, verify_token, graph_url, numbers }
     }
 }
 
@@ -135,12 +118,7 @@ struct Common {
 impl WhatsAppNumber {
     fn take(r: &mut Reader<'_>, index: usize, common: &Common) -> Option<Self> {
         let at = |key: &str| format!("{NUMBERS}[{index}].{key}");
-        let account = r.required(
-            &at("account"),
-            "acme",
-            "The account it belongs to; it exists by that.",
-            id,
-        );
+        let account = r.required(&at("account"), "acme", "The account it belongs to; it exists by that.", id);
         let phone_number_id = r.required(
             &at("phone_number_id"),
             "100000000000001",
@@ -153,12 +131,8 @@ impl WhatsAppNumber {
             "Meta's id of the WhatsApp business account.",
             word,
         );
-        let display_phone_number = r.optional(
-            &at("display_phone_number"),
-            "+1 555 000 0001",
-            "The number as people see it.",
-            word,
-        );
+        let display_phone_number =
+            r.optional(&at("display_phone_number"), "+1 555 000 0001", "The number as people see it.", word);
         let access_token = r.required_secret(
             &at("access_token"),
             "graph.token",
@@ -217,11 +191,8 @@ impl Common {
             "Where the number belongs to another Meta app than the others.",
             all.app_secret.is_some(),
         );
-        let on_unknown = r.optional_choice(
-            &at("on_unknown"),
-            &UNKNOWN_WORDS,
-            "As in [whatsapp], for this number.",
-        );
+        let on_unknown =
+            r.optional_choice(&at("on_unknown"), &UNKNOWN_WORDS, "As in [whatsapp], for this number.");
         let unknown_after_s = r.optional_number(
             &at("unknown_after_s"),
             UNKNOWN_AFTER_S,
