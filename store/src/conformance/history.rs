@@ -73,13 +73,21 @@ pub async fn messages_page_both_ways(world: World) {
 pub async fn strangers_see_nothing(world: World) {
     world.customer_writes(1, "wamid.1").await;
     let message = world.newest_message().await;
-    let (carol, store) = (|| asker("umbrella", "carol"), &world.store);
-    assert!(store.conversation(carol(), message.conversation).await.expect("read").is_none());
-    assert!(
-        store.messages(carol(), message.conversation, MessageRange::Newest, 9).await.expect("read").is_none()
-    );
-    assert!(store.message(carol(), message.id).await.expect("read").is_none());
-    assert!(store.conversations(carol(), None, 9).await.expect("read").items.is_empty());
+    let store = &world.store;
+    // Another account's user; and one who has the name of an agent here.
+    for user in ["carol", "alice"] {
+        let stranger = || asker("umbrella", user);
+        assert!(store.conversation(stranger(), message.conversation).await.expect("read").is_none());
+        assert!(
+            store
+                .messages(stranger(), message.conversation, MessageRange::Newest, 9)
+                .await
+                .expect("read")
+                .is_none()
+        );
+        assert!(store.message(stranger(), message.id).await.expect("read").is_none());
+        assert!(store.conversations(stranger(), None, 9).await.expect("read").items.is_empty());
+    }
     // A user of the account who never connected as an agent is none.
     let visitor = asker("acme", "visitor");
     assert!(store.message(visitor.clone(), message.id).await.expect("read").is_none());

@@ -82,6 +82,7 @@ pub async fn a_session_goes_on_where_it_was_acknowledged(mut world: World) {
     assert_eq!(first.inbox.map(|c| (c.acked, c.gap)), Some((Seq(3), None)));
     world.messages(3, 4).await;
     world.store.advance(state.session, Progress { inbox: Seq(5), queue: 0 });
+    world.flush().await;
     world.store.advance(state.session, Progress { inbox: Seq(4), queue: 0 });
     world.flush().await;
     let again = world.subscribe(&state, INBOX, None).await;

@@ -87,9 +87,16 @@ pub async fn acknowledged_messages_go_and_their_numbers_stay_used(mut world: Wor
     assert_eq!(phone.queue_acked, 4);
     world.publish("acme", NOBODY, "t/y", "5").await;
     assert_eq!(world.queue(&phone, 4).await.last().map(|q| q.n), Some(6));
+    // Also where nothing is left that would tell the last number.
+    world.store.advance(phone.session, Progress { queue: 6, ..Progress::default() });
+    world.webhook(Vec::new()).await;
+    world.reopen().await;
+    assert!(world.queue(&phone, 0).await.is_empty());
+    world.publish("acme", NOBODY, "t/y", "6").await;
+    assert_eq!(world.queue(&phone, 6).await.last().map(|q| q.n), Some(7));
     // A cleaned session does not see the old queue.
     let phone = world.connect("alice", "phone", true, FOR_EVER).await;
-    assert_eq!(phone.queue_acked, 6);
+    assert_eq!(phone.queue_acked, 7);
     assert!(world.queue(&phone, phone.queue_acked).await.is_empty());
 }
 
