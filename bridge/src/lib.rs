@@ -103,7 +103,6 @@ impl Bridge {
 
 impl Handle {
     /// The routes of section 6 of the contract that belong to WhatsApp.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         receive::router(Arc::clone(&self.receiver))
     }

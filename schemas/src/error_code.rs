@@ -59,6 +59,7 @@ error_codes! {
     IdReused "id_reused" 409 0x83 "this id was used for another command; take a new one";
     Internal "internal" 500 0x80 "a fault of the server; the log has the details";
     JsonMalformed "json_malformed" 400 0x99 "the body is not valid JSON or MessagePack";
+    MethodNotAllowed "method_not_allowed" 405 0x83 "this route does not take this method; the header `Allow` names those it takes";
     NotFound "not_found" 404 0x83 "no such resource for this token";
     NumberUnknown "number_unknown" 404 0x83 "no such business number in this account, or you are not one of its agents";
     ParameterInvalid "parameter_invalid" 400 0x83 "a query parameter has a wrong value; the detail names it";

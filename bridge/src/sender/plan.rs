@@ -171,10 +171,11 @@ impl Planner {
         for send in sends.iter().filter(|send| send.message.conversation == conversation) {
             self.take_in(send, now);
         }
-        if whole && sends.iter().all(|send| send.message.conversation == conversation) {
-            if let Some(pair) = self.pairs.get_mut(&conversation) {
-                pair.more = true;
-            }
+        if whole
+            && sends.iter().all(|send| send.message.conversation == conversation)
+            && let Some(pair) = self.pairs.get_mut(&conversation)
+        {
+            pair.more = true;
         }
         self.place(conversation, now);
     }
