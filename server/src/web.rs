@@ -7,11 +7,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rust_embed::{EmbeddedFile, RustEmbed};
-use schemas::ErrorCode;
-use schemas::problem::{self, Problem};
 
 /// What `npm run build` wrote, at the time of this build.
 #[derive(RustEmbed)]
@@ -26,6 +25,8 @@ const HASHED: &str = "assets/";
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For all others: kept, and asked for with `If-None-Match` each time, so that an update is seen at once.
 const REVALIDATE: &str = "no-cache";
+/// Keys change when an operator changes them: who keeps them for five minutes notices soon enough.
+const JWKS_CACHE: &str = "public, max-age=300";
 /// Bytes of the content's SHA-256 in an ETag.
 const ETAG_BYTES: usize = 16;
 
@@ -62,9 +63,14 @@ cargo build --release
 </html>
 ";
 
-/// Whatever no other route takes.
-pub(crate) fn router() -> Router {
-    Router::new().fallback(page)
+/// The page, for whatever no other route takes, and the public keys of tokens (`jwks`, a JWK set).
+pub(crate) fn router(jwks: &serde_json::Value) -> Router {
+    let keys = jwks.to_string();
+    let keys = move || {
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, JWKS_CACHE)];
+        std::future::ready((headers, keys.clone()))
+    };
+    Router::new().route("/.well-known/jwks.json", get(keys)).fallback(page)
 }
 
 async fn page(request: Request) -> Response {
@@ -93,7 +99,8 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
         None if name == INDEX => {
             ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], NOT_BUILT).into_response()
         }
-        None => not_found(path),
+        // Never the page itself: a mistyped address that shows it would hide the mistake.
+        None => (StatusCode::NOT_FOUND, "not found\n").into_response(),
     }
 }
 
@@ -118,23 +125,11 @@ fn answer(name: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
     (caching, [(header::CONTENT_TYPE, mime)], file.data.to_vec()).into_response()
 }
 
-/// A route of the API that does not exist is answered as the API answers; anything else in plain words. Never the
-/// page itself: a mistyped address that shows it would hide the mistake.
-fn not_found(path: &str) -> Response {
-    if path.starts_with("/v1") {
-        let body = serde_json::to_vec(&Problem::new(ErrorCode::NotFound, "there is no such route"));
-        let body = body.expect("a problem is texts and a number");
-        return (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, problem::CONTENT_TYPE)], body)
-            .into_response();
-    }
-    (StatusCode::NOT_FOUND, "not found\n").into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn get(path: &str) -> Request {
+    fn ask(path: &str) -> Request {
         Request::builder().uri(path).body(Body::empty()).unwrap()
     }
 
@@ -145,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_root_is_the_page_or_says_how_to_get_it() {
-        let response = page(get("/")).await;
+        let response = page(ask("/")).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         let built = Page::get(INDEX).is_some();
@@ -154,8 +149,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_is_locked_down() {
-        for path in ["/", "/nothing", "/v1/nothing", "/../Cargo.toml"] {
-            let response = page(get(path)).await;
+        for path in ["/", "/nothing", "/../Cargo.toml"] {
+            let response = page(ask(path)).await;
             for (name, value) in SECURITY_HEADERS {
                 assert_eq!(response.headers()[&name], value, "{path} {name}");
             }
@@ -164,13 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_exist_is_not_the_page() {
-        for (path, mime) in
-            [("/nothing", "text/plain; charset=utf-8"), ("/v1/nothing", problem::CONTENT_TYPE)]
-        {
-            let response = page(get(path)).await;
-            assert_eq!(response.status(), StatusCode::NOT_FOUND);
-            assert_eq!(response.headers()[header::CONTENT_TYPE], mime);
-        }
+        assert_eq!(page(ask("/nothing")).await.status(), StatusCode::NOT_FOUND);
         let post = Request::post("/").body(Body::empty()).unwrap();
         assert_eq!(page(post).await.status(), StatusCode::METHOD_NOT_ALLOWED);
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use auth_hook::{AccountExists, Hook};
+use auth_hook::{AccountExists, Auth, Hook};
 use metrics_exporter_prometheus::PrometheusHandle;
 use schemas::{AccountId, Epoch, Millis};
 use store::Store;
@@ -64,15 +64,21 @@ pub(crate) async fn start(
 ) -> Result<Server, Failure> {
     let Listeners { mqtt, http, admin } = listeners;
     let store = open_store(config)?;
-    let signer = keys::signer(config, Missing::Make)?;
-    let _hook = Hook::new(signer.verifier(), account_exists(config));
+    let hook = Hook::new(keys::signer(config, Missing::Make)?.verifier(), account_exists(config));
+    let page = web::router(&hook.jwks());
+    let auth: Arc<dyn Auth> = Arc::new(hook);
     let bridge = bridge::Bridge::start(bridge_config(config)?, Arc::clone(&store), Arc::new(now_micros))
         .await
         .map_err(failed("cannot start the bridge"))?;
     let _ = mqtt;
     let (trigger, stop) = shutdown::channel();
     let mut tasks = JoinSet::new();
-    spawn_http(&mut tasks, http, bridge.router().merge(web::router()), stop.clone());
+    let history = history_api::Config::default();
+    let routes = bridge
+        .router()
+        .merge(history_api::router(history, Arc::clone(&store), auth, Arc::new(now_micros)))
+        .merge(page);
+    spawn_http(&mut tasks, http, routes, stop.clone());
     let healthy = Arc::clone(&store);
     let admin_routes =
         Admin::new(metrics, Arc::new(move || healthy.health()), &admin_token(config)?).router();

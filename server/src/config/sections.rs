@@ -327,9 +327,9 @@ impl Mqtt {
             keep_alive_max_s: r.number(
                 "mqtt.keep_alive_max_s",
                 3600,
-                5,
+                0,
                 u16::MAX,
-                "Longest time an MQTT 5 client may be silent, also where it asked for none at all: a phone that is gone must free its connection some time.",
+                "Longest time an MQTT 5 client may be silent, also where it asked for none at all: a phone that is gone must free its connection some time. 0: as the client likes.",
             ),
             connections_max: r.number(
                 "mqtt.connections_max",
