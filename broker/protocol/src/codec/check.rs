@@ -46,10 +46,7 @@ pub(super) fn check(version: Version, frame: &[u8], header: usize) -> Result<Fin
     let first = frame.first().copied().unwrap_or_default();
     let packet = first >> 4;
     check_flags(version, packet, first & 0x0F)?;
-    let mut reader = Reader {
-        bytes: frame,
-        at: header,
-    };
+    let mut reader = Reader { bytes: frame, at: header };
     match packet {
         kind::CONNECT => connect(version, &mut reader),
         kind::PUBLISH => publish(version, first, &mut reader),
@@ -104,10 +101,7 @@ fn connect(version: Version, reader: &mut Reader<'_>) -> Result<Findings, Packet
     let flags = reader.u8()?;
     check_connect_flags(version, flags)?;
     reader.take(2)?;
-    let mut findings = Findings {
-        clean: flags & 0b10 != 0,
-        ..Findings::default()
-    };
+    let mut findings = Findings { clean: flags & 0b10 != 0, ..Findings::default() };
     if version == Version::V5 {
         properties(reader, kind::CONNECT)?;
     }
@@ -152,10 +146,7 @@ fn check_connect_flags(version: Version, flags: u8) -> Result<(), PacketError> {
     let will = flags & 0b100 != 0;
     // [v3:3.1.2-11] [v3:3.1.2-13] [v3:3.1.2-15] [v5:3.1.2-11] [v5:3.1.2-13]
     if !will && flags & 0b0011_1000 != 0 {
-        return Err(PacketError::malformed(
-            "v5:3.1.2-11",
-            "will QoS or will retain without a will",
-        ));
+        return Err(PacketError::malformed("v5:3.1.2-11", "will QoS or will retain without a will"));
     }
     // [v3:3.1.2-14] [v5:3.1.2-12]
     if flags & 0b0001_1000 == 0b0001_1000 {
@@ -163,10 +154,7 @@ fn check_connect_flags(version: Version, flags: u8) -> Result<(), PacketError> {
     }
     // [v3:3.1.2-22]; allowed in MQTT 5
     if version == Version::V311 && flags & 0b1100_0000 == 0b0100_0000 {
-        return Err(PacketError::malformed(
-            "v3:3.1.2-22",
-            "password without user name",
-        ));
+        return Err(PacketError::malformed("v3:3.1.2-22", "password without user name"));
     }
     Ok(())
 }
@@ -183,10 +171,7 @@ fn publish(version: Version, first: u8, reader: &mut Reader<'_>) -> Result<Findi
     }
     if topic.is_empty() && !found.alias {
         // [v3:4.7.3-1] [v5:U11]
-        return Err(PacketError::protocol(
-            "v5:4.7.3-1",
-            "empty topic without a topic alias",
-        ));
+        return Err(PacketError::protocol("v5:4.7.3-1", "empty topic without a topic alias"));
     }
     if !topic.is_empty() {
         check_name(topic)?;
@@ -211,31 +196,18 @@ fn subscribe(version: Version, reader: &mut Reader<'_>) -> Result<(), PacketErro
         let filter = reader.string()?;
         nonempty_filter(filter)?;
         let options = reader.u8()?;
-        let reserved = if version == Version::V5 {
-            0b1100_0000
-        } else {
-            0b1111_1100
-        };
+        let reserved = if version == Version::V5 { 0b1100_0000 } else { 0b1111_1100 };
         // [v3:3.8.3-4] [v5:3.8.3-5]
         if options & reserved != 0 {
-            return Err(PacketError::malformed(
-                "v5:3.8.3-5",
-                "reserved subscription options",
-            ));
+            return Err(PacketError::malformed("v5:3.8.3-5", "reserved subscription options"));
         }
         // [v3:3.8.3-4] [v5:U14]
         if options & 0b11 == 0b11 || options & 0b0011_0000 == 0b0011_0000 {
-            return Err(PacketError::protocol(
-                "v5:U14",
-                "subscription QoS 3 or retain handling 3",
-            ));
+            return Err(PacketError::protocol("v5:U14", "subscription QoS 3 or retain handling 3"));
         }
         // [v5:3.8.3-4]
         if options & 0b100 != 0 && filter.starts_with(b"$share/") {
-            return Err(PacketError::protocol(
-                "v5:3.8.3-4",
-                "no local on a shared subscription",
-            ));
+            return Err(PacketError::protocol("v5:3.8.3-4", "no local on a shared subscription"));
         }
     }
     Ok(())
@@ -248,10 +220,7 @@ fn unsubscribe(version: Version, reader: &mut Reader<'_>) -> Result<(), PacketEr
     }
     // [v3:3.10.3-2] [v5:3.10.3-2]
     if reader.left() == 0 {
-        return Err(PacketError::protocol(
-            "v5:3.10.3-2",
-            "UNSUBSCRIBE without a filter",
-        ));
+        return Err(PacketError::protocol("v5:3.10.3-2", "UNSUBSCRIBE without a filter"));
     }
     while reader.left() > 0 {
         nonempty_filter(reader.string()?)?;
@@ -295,11 +264,9 @@ fn check_name(name: &[u8]) -> Result<(), PacketError> {
     match topic::check_name(name) {
         Ok(()) => Ok(()),
         // [v3:3.3.2-2] [v5:3.3.2-2]
-        Err(topic::TopicError::Wildcard) => Err(PacketError::new(
-            v5::TOPIC_INVALID,
-            "v5:3.3.2-2",
-            "wildcard in a topic name",
-        )),
+        Err(topic::TopicError::Wildcard) => {
+            Err(PacketError::new(v5::TOPIC_INVALID, "v5:3.3.2-2", "wildcard in a topic name"))
+        }
         // [v3:4.7.3-1] [v5:4.7.3-1]
         Err(_) => Err(PacketError::malformed("v5:4.7.3-1", "not a topic name")),
     }
@@ -307,11 +274,7 @@ fn check_name(name: &[u8]) -> Result<(), PacketError> {
 
 fn nothing_left(reader: &Reader<'_>, clause: &'static str) -> Result<(), PacketError> {
     // [v5:U25]
-    if reader.left() == 0 {
-        Ok(())
-    } else {
-        Err(PacketError::malformed(clause, "bytes left over"))
-    }
+    if reader.left() == 0 { Ok(()) } else { Err(PacketError::malformed(clause, "bytes left over")) }
 }
 
 /// What properties said.
@@ -349,14 +312,7 @@ const fn property(id: u8) -> Option<(Value, &'static [u8])> {
         0x18 => (Value::U32, &[kind::WILL]),
         0x1F => (
             Value::Text,
-            &[
-                kind::PUBACK,
-                kind::PUBREC,
-                kind::PUBREL,
-                kind::PUBCOMP,
-                kind::DISCONNECT,
-                kind::AUTH,
-            ],
+            &[kind::PUBACK, kind::PUBREC, kind::PUBREL, kind::PUBCOMP, kind::DISCONNECT, kind::AUTH],
         ),
         0x21 | 0x22 => (Value::U16, &[kind::CONNECT]),
         0x23 => (Value::U16, &[kind::PUBLISH]),
@@ -387,16 +343,10 @@ const USER_PROPERTY: u8 = 0x26;
 fn properties(reader: &mut Reader<'_>, packet: u8) -> Result<Found, PacketError> {
     let length = reader.var()?;
     if reader.left() < length {
-        return Err(PacketError::malformed(
-            "v5:2.2.2-1",
-            "properties longer than their packet",
-        ));
+        return Err(PacketError::malformed("v5:2.2.2-1", "properties longer than their packet"));
     }
     let end = reader.at + length;
-    let mut inner = Reader {
-        bytes: &reader.bytes[..end],
-        at: reader.at,
-    };
+    let mut inner = Reader { bytes: &reader.bytes[..end], at: reader.at };
     let mut found = Found::default();
     let mut seen = 0_u64;
     while inner.left() > 0 {
@@ -406,10 +356,7 @@ fn properties(reader: &mut Reader<'_>, packet: u8) -> Result<Found, PacketError>
             return Err(PacketError::malformed("v5:U1", "unknown property"));
         };
         if !packets.contains(&packet) {
-            return Err(PacketError::malformed(
-                "v5:U1",
-                "a property that this packet does not have",
-            ));
+            return Err(PacketError::malformed("v5:U1", "a property that this packet does not have"));
         }
         // [v5:U2]
         if id != USER_PROPERTY && seen & (1 << id) != 0 {
@@ -421,10 +368,7 @@ fn properties(reader: &mut Reader<'_>, packet: u8) -> Result<Found, PacketError>
     reader.at = end;
     // [v5:U7]
     if seen & (1 << 0x16) != 0 && seen & (1 << 0x15) == 0 {
-        return Err(PacketError::protocol(
-            "v5:U7",
-            "authentication data without a method",
-        ));
+        return Err(PacketError::protocol("v5:U7", "authentication data without a method"));
     }
     Ok(found)
 }
@@ -461,10 +405,7 @@ fn read_value(
             let number = reader.var()?;
             // [v5:3.3.4-6] [v5:U16]
             if packet == kind::PUBLISH {
-                return Err(PacketError::protocol(
-                    "v5:3.3.4-6",
-                    "subscription identifier from a client",
-                ));
+                return Err(PacketError::protocol("v5:3.3.4-6", "subscription identifier from a client"));
             }
             // [v5:U15]
             if number == 0 {
@@ -502,10 +443,10 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], PacketError> {
         let end = self.at.saturating_add(count);
-        let taken = self.bytes.get(self.at..end).ok_or(PacketError::malformed(
-            "v5:U25",
-            "a length beyond the end of the packet",
-        ))?;
+        let taken = self
+            .bytes
+            .get(self.at..end)
+            .ok_or(PacketError::malformed("v5:U25", "a length beyond the end of the packet"))?;
         self.at = end;
         Ok(taken)
     }
@@ -540,10 +481,7 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(PacketError::malformed(
-            "v5:1.5.5-1",
-            "number of more than four bytes",
-        ))
+        Err(PacketError::malformed("v5:1.5.5-1", "number of more than four bytes"))
     }
 
     fn binary(&mut self) -> Result<&'a [u8], PacketError> {

@@ -36,10 +36,7 @@ pub(crate) fn decode(version: Version, mut frame: BytesMut, header: usize) -> Re
 
 fn decode_v311(frame: &mut BytesMut) -> Result<Incoming, PacketError> {
     use tokio_util::codec::Decoder;
-    let (packet, _) = v3::Codec::default()
-        .decode(frame)
-        .map_err(|e| refused(&e))?
-        .ok_or(CUT)?;
+    let (packet, _) = v3::Codec::default().decode(frame).map_err(|e| refused(&e))?.ok_or(CUT)?;
     Ok(match packet {
         v3::Packet::Connect(connect) => Incoming::Connect(Box::new(connect_v311(*connect))),
         v3::Packet::Publish(publish) => {
@@ -49,10 +46,7 @@ fn decode_v311(frame: &mut BytesMut) -> Result<Incoming, PacketError> {
         v3::Packet::PublishReceived { packet_id } => Incoming::QoS2(QoS2::Rec, packet_id),
         v3::Packet::PublishRelease { packet_id } => Incoming::QoS2(QoS2::Rel, packet_id),
         v3::Packet::PublishComplete { packet_id } => Incoming::QoS2(QoS2::Comp, packet_id),
-        v3::Packet::Subscribe {
-            packet_id,
-            topic_filters,
-        } => Incoming::Subscribe(Box::new(Subscribe {
+        v3::Packet::Subscribe { packet_id, topic_filters } => Incoming::Subscribe(Box::new(Subscribe {
             id: packet_id,
             subscription_id: None,
             filters: topic_filters
@@ -67,18 +61,12 @@ fn decode_v311(frame: &mut BytesMut) -> Result<Incoming, PacketError> {
                 .collect(),
             start: Start::Head,
         })),
-        v3::Packet::Unsubscribe {
-            packet_id,
-            topic_filters,
-        } => Incoming::Unsubscribe {
+        v3::Packet::Unsubscribe { packet_id, topic_filters } => Incoming::Unsubscribe {
             id: packet_id,
             filters: topic_filters.iter().map(ToString::to_string).collect(),
         },
         v3::Packet::PingRequest => Incoming::PingReq,
-        v3::Packet::Disconnect => Incoming::Disconnect {
-            reason: 0,
-            expiry_s: None,
-        },
+        v3::Packet::Disconnect => Incoming::Disconnect { reason: 0, expiry_s: None },
         v3::Packet::ConnectAck(_)
         | v3::Packet::SubscribeAck { .. }
         | v3::Packet::UnsubscribeAck { .. }
@@ -88,10 +76,7 @@ fn decode_v311(frame: &mut BytesMut) -> Result<Incoming, PacketError> {
 
 fn decode_v5(frame: &mut BytesMut, findings: Findings) -> Result<Incoming, PacketError> {
     use tokio_util::codec::Decoder;
-    let (packet, _) = five::Codec::default()
-        .decode(frame)
-        .map_err(|e| refused(&e))?
-        .ok_or(CUT)?;
+    let (packet, _) = five::Codec::default().decode(frame).map_err(|e| refused(&e))?.ok_or(CUT)?;
     Ok(match packet {
         five::Packet::Connect(connect) => Incoming::Connect(Box::new(connect_v5(*connect, findings))),
         five::Packet::Publish(publish) => Incoming::Publish(Box::new(publish_of(*publish, findings))),
@@ -102,11 +87,7 @@ fn decode_v5(frame: &mut BytesMut, findings: Findings) -> Result<Incoming, Packe
         five::Packet::Subscribe(subscribe) => Incoming::Subscribe(Box::new(subscribe_v5(subscribe))),
         five::Packet::Unsubscribe(unsubscribe) => Incoming::Unsubscribe {
             id: unsubscribe.packet_id,
-            filters: unsubscribe
-                .topic_filters
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            filters: unsubscribe.topic_filters.iter().map(ToString::to_string).collect(),
         },
         five::Packet::PingRequest => Incoming::PingReq,
         five::Packet::Disconnect(disconnect) => Incoming::Disconnect {
@@ -186,11 +167,7 @@ fn connect_v5(connect: five::Connect, findings: Findings) -> Connect {
         packet_bytes_max: connect.max_packet_size.map(std::num::NonZeroU32::get),
         problem_info: connect.request_problem_info,
         auth_method: connect.auth_method.map(|m| m.to_string()),
-        encoding: if msgpack {
-            Encoding::Msgpack
-        } else {
-            Encoding::Json
-        },
+        encoding: if msgpack { Encoding::Msgpack } else { Encoding::Json },
     }
 }
 
@@ -242,11 +219,7 @@ fn publish_of(publish: types::Publish, findings: Findings) -> Publish {
 }
 
 fn expiry(decoded: Option<std::num::NonZeroU32>, findings: Findings) -> Option<u32> {
-    if findings.expiry_zero_at.is_some() {
-        Some(0)
-    } else {
-        decoded.map(std::num::NonZeroU32::get)
-    }
+    if findings.expiry_zero_at.is_some() { Some(0) } else { decoded.map(std::num::NonZeroU32::get) }
 }
 
 fn boxed(properties: PublishProperties) -> Option<Box<PublishProperties>> {
@@ -254,10 +227,7 @@ fn boxed(properties: PublishProperties) -> Option<Box<PublishProperties>> {
 }
 
 fn pairs(properties: &five::UserProperties) -> Vec<(String, String)> {
-    properties
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect()
+    properties.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 fn subscribe_v5(subscribe: five::Subscribe) -> Subscribe {
@@ -286,18 +256,9 @@ const AFTER_PROPERTY: &str = "after";
 const EPOCH_PROPERTY: &str = "epoch";
 
 fn start_of(properties: &five::UserProperties) -> Start {
-    let get = |wanted: &str| {
-        properties
-            .iter()
-            .find(|(name, _)| &**name == wanted)
-            .map(|(_, value)| &**value)
-    };
+    let get = |wanted: &str| properties.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| &**value);
     let Some(after) = get(AFTER_PROPERTY) else {
-        return if get(EPOCH_PROPERTY).is_some() {
-            Start::Invalid
-        } else {
-            Start::Head
-        };
+        return if get(EPOCH_PROPERTY).is_some() { Start::Invalid } else { Start::Head };
     };
     let epoch = get(EPOCH_PROPERTY).map(str::parse).transpose();
     match (after.parse(), epoch) {

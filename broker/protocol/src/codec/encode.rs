@@ -67,11 +67,7 @@ impl PublishOut<'_> {
     /// The QoS it goes out with.
     #[must_use]
     pub const fn qos(&self) -> QoS {
-        if self.id.is_some() {
-            QoS::AtLeastOnce
-        } else {
-            QoS::AtMostOnce
-        }
+        if self.id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce }
     }
 }
 
@@ -298,29 +294,18 @@ impl Encoder {
 }
 
 fn content_type<'a>(publish: &PublishOut<'a>) -> Option<&'a str> {
-    publish
-        .properties
-        .and_then(|p| p.content_type.as_deref())
-        .or(publish.content_type)
+    publish.properties.and_then(|p| p.content_type.as_deref()).or(publish.content_type)
 }
 
 fn properties_len(publish: &PublishOut<'_>) -> usize {
-    let mut length = publish
-        .subscription_ids
-        .iter()
-        .map(|id| 1 + var_len(*id as usize))
-        .sum::<usize>();
+    let mut length = publish.subscription_ids.iter().map(|id| 1 + var_len(*id as usize)).sum::<usize>();
     length += publish.expiry_s.map_or(0, |_| 5);
     length += content_type(publish).map_or(0, |text| 1 + text_len(text));
     if let Some(p) = publish.properties {
         length += p.payload_is_utf8.map_or(0, |_| 2);
         length += p.response_topic.as_deref().map_or(0, |text| 1 + text_len(text));
         length += p.correlation_data.as_ref().map_or(0, |data| 3 + data.len());
-        length += p
-            .user_properties
-            .iter()
-            .map(|(n, v)| 1 + text_len(n) + text_len(v))
-            .sum::<usize>();
+        length += p.user_properties.iter().map(|(n, v)| 1 + text_len(n) + text_len(v)).sum::<usize>();
     }
     length
 }

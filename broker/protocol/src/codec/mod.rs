@@ -72,19 +72,12 @@ pub fn frame(bytes: &[u8], version: Option<Version>, limit: usize) -> Result<Fra
         length |= usize::from(byte & 0x7F) << (7 * at);
         if byte & 0x80 == 0 {
             if byte == 0 && at > 0 && version == Some(Version::V5) {
-                return Err(PacketError::malformed(
-                    "v5:1.5.5-1",
-                    "length not written in the fewest bytes",
-                ));
+                return Err(PacketError::malformed("v5:1.5.5-1", "length not written in the fewest bytes"));
             }
             let header = 2 + at;
             let total = header + length;
             if total > limit {
-                return Err(PacketError::new(
-                    v5::TOO_LARGE,
-                    "v5:3.2.2-15",
-                    "packet larger than announced",
-                ));
+                return Err(PacketError::new(v5::TOO_LARGE, "v5:3.2.2-15", "packet larger than announced"));
             }
             return Ok(if bytes.len() < total {
                 Frame::Incomplete
@@ -93,10 +86,7 @@ pub fn frame(bytes: &[u8], version: Option<Version>, limit: usize) -> Result<Fra
             });
         }
     }
-    Err(PacketError::malformed(
-        "v5:1.5.5-1",
-        "length of more than four bytes",
-    ))
+    Err(PacketError::malformed("v5:1.5.5-1", "length of more than four bytes"))
 }
 
 /// Protocol name and level of a CONNECT frame.
@@ -125,10 +115,7 @@ const CONNECT: u8 = 0x10;
 pub fn opening(frame: &[u8], header: usize) -> Opening {
     // [v3:3.1.0-1] [v5:3.1.0-1]
     if frame.first() != Some(&CONNECT) {
-        return Opening::Foreign(PacketError::protocol(
-            "v5:3.1.0-1",
-            "the first packet is not CONNECT",
-        ));
+        return Opening::Foreign(PacketError::protocol("v5:3.1.0-1", "the first packet is not CONNECT"));
     }
     let body = frame.get(header..).unwrap_or_default();
     let (name, level) = match body {
@@ -141,13 +128,8 @@ pub fn opening(frame: &[u8], header: usize) -> Opening {
         (b"MQTT", LEVEL_5) => Opening::Version(Version::V5),
         // [v3:3.1.2-2] [v5:3.1.2-2] a level above 5 is answered in the form of 5, one below 4 in the form of 3.1.1.
         (b"MQTT", level) if level > LEVEL_5 => Opening::Unsupported { answer: Version::V5 },
-        (b"MQTT" | b"MQIsdp", _) => Opening::Unsupported {
-            answer: Version::V311,
-        },
+        (b"MQTT" | b"MQIsdp", _) => Opening::Unsupported { answer: Version::V311 },
         // [v3:3.1.2-1] [v5:3.1.2-1]
-        _ => Opening::Foreign(PacketError::protocol(
-            "v5:3.1.2-1",
-            "the protocol name is not MQTT",
-        )),
+        _ => Opening::Foreign(PacketError::protocol("v5:3.1.2-1", "the protocol name is not MQTT")),
     }
 }

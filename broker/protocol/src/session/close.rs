@@ -59,31 +59,24 @@ impl Cause {
             Self::Foreign => (None, None, websocket::PROTOCOL),
             Self::Packet(error) => (Some(error.reason), Some(error.what), websocket::PROTOCOL),
             Self::KeepAlive => (Some(v5::KEEP_ALIVE), None, websocket::PROTOCOL),
-            Self::TokenExpired => (
-                Some(v5::NOT_AUTHORIZED),
-                Some(ErrorCode::TokenExpired.as_str()),
-                websocket::TOKEN_BAD,
-            ),
-            Self::TokenRevoked => (
-                Some(v5::NOT_AUTHORIZED),
-                Some(ErrorCode::TokenRevoked.as_str()),
-                websocket::TOKEN_BAD,
-            ),
+            Self::TokenExpired => {
+                (Some(v5::NOT_AUTHORIZED), Some(ErrorCode::TokenExpired.as_str()), websocket::TOKEN_BAD)
+            }
+            Self::TokenRevoked => {
+                (Some(v5::NOT_AUTHORIZED), Some(ErrorCode::TokenRevoked.as_str()), websocket::TOKEN_BAD)
+            }
             Self::TakenOver => (Some(v5::TAKEN_OVER), None, websocket::TAKEN_OVER),
-            Self::StoreDown => (
-                Some(v5::UNAVAILABLE),
-                Some(ErrorCode::StoreUnavailable.as_str()),
-                websocket::UNAVAILABLE,
-            ),
+            Self::StoreDown => {
+                (Some(v5::UNAVAILABLE), Some(ErrorCode::StoreUnavailable.as_str()), websocket::UNAVAILABLE)
+            }
             Self::Stopping => (Some(v5::SHUTTING_DOWN), None, websocket::STOPPING),
         }
     }
 }
 
 /// Reason codes that a client's DISCONNECT may carry. `[v5:3.14.2-1]`
-const CLIENT_DISCONNECT: [u8; 14] = [
-    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-];
+const CLIENT_DISCONNECT: [u8; 14] =
+    [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
 
 impl Session {
     /// Ends the connection. The session is over afterwards, unless the store is just opening it: then its answer is
@@ -107,11 +100,7 @@ impl Session {
                 }
                 let mut new_expiry_s = None;
                 let mut will = online.will.take();
-                if let Cause::Disconnected {
-                    will: wanted,
-                    expiry_s,
-                } = cause
-                {
+                if let Cause::Disconnected { will: wanted, expiry_s } = cause {
                     // [v3:3.14.4-3] [v5:3.14.4-3]
                     will = will.filter(|_| wanted);
                     new_expiry_s = expiry_s.map(|s| s.min(self.limits.session_expiry_max_s));
@@ -119,14 +108,8 @@ impl Session {
                 if let Some(will) = will {
                     fire(now, *will, out);
                 }
-                let close = Request::Close {
-                    expiry_s: new_expiry_s,
-                    sent: online.progress(),
-                };
-                out.actions.push(Action::Submit {
-                    token: u64::MAX,
-                    request: Box::new(close),
-                });
+                let close = Request::Close { expiry_s: new_expiry_s, sent: online.progress() };
+                out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(close) });
                 out.actions.push(Action::Close { websocket });
             }
             Phase::Ended => {}
@@ -145,10 +128,7 @@ impl Online {
         if self.session_expiry_s == 0 && expiry_s.is_some_and(|s| s > 0) {
             return Cause::protocol("v5:U26", "a session expiry although CONNECT had none");
         }
-        Cause::Disconnected {
-            will: reason != v5::SUCCESS,
-            expiry_s,
-        }
+        Cause::Disconnected { will: reason != v5::SUCCESS, expiry_s }
     }
 }
 
@@ -168,21 +148,11 @@ fn fire(now: Now, will: Will, out: &mut Output) {
         }
         (true, QoS::AtMostOnce) => return Online::tell(out, Told::DroppedWill),
         (true, _) => match read_command(&message) {
-            Ok(command) => Request::Command {
-                command,
-                received_us: now.wall_us,
-                report_refusal: true,
-            },
-            Err(error) => Request::Report {
-                id: error.id,
-                code: error.code,
-                detail: error.detail,
-                topic: None,
-            },
+            Ok(command) => Request::Command { command, received_us: now.wall_us, report_refusal: true },
+            Err(error) => {
+                Request::Report { id: error.id, code: error.code, detail: error.detail, topic: None }
+            }
         },
     };
-    out.actions.push(Action::Submit {
-        token: u64::MAX,
-        request: Box::new(request),
-    });
+    out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(request) });
 }

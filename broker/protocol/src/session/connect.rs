@@ -45,19 +45,13 @@ impl Session {
             Err(refusal) => {
                 encoder.connack_refused(&mut out.bytes, refusal.reason, Some(refusal.v311), refusal.why);
                 self.phase = Phase::Ended;
-                out.actions.push(Action::Close {
-                    websocket: refusal.websocket,
-                });
+                out.actions.push(Action::Close { websocket: refusal.websocket });
             }
         }
     }
 
     fn open(&mut self, now: Now, encoder: Encoder, connect: Connect, admission: Admission, out: &mut Output) {
-        let Admission {
-            claims,
-            client,
-            assigned,
-        } = admission;
+        let Admission { claims, client, assigned } = admission;
         let limits = &self.limits;
         let expiry_s = connect.session_expiry_s.min(limits.session_expiry_max_s);
         let keep_alive = keep_alive(limits, &connect);
@@ -92,10 +86,7 @@ impl Session {
             will: connect.will,
             ack,
         }));
-        out.actions.push(Action::Submit {
-            token: OPEN_TOKEN,
-            request: Box::new(request),
-        });
+        out.actions.push(Action::Submit { token: OPEN_TOKEN, request: Box::new(request) });
     }
 
     pub(super) fn opened(&mut self, now: Now, answer: Answer, out: &mut Output) {
@@ -109,34 +100,17 @@ impl Session {
             return;
         };
         if opening.lost {
-            let close = Request::Close {
-                expiry_s: None,
-                sent: opened.sent,
-            };
-            out.actions.push(Action::Submit {
-                token: 0,
-                request: Box::new(close),
-            });
+            let close = Request::Close { expiry_s: None, sent: opened.sent };
+            out.actions.push(Action::Submit { token: 0, request: Box::new(close) });
             return;
         }
         // [v3:3.2.0-1] [v5:3.2.0-1] [v3:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
-        opening.encoder.connack(
-            &mut out.bytes,
-            &ConnAck {
-                present: opened.present,
-                ..opening.ack.clone()
-            },
-        );
+        opening.encoder.connack(&mut out.bytes, &ConnAck { present: opened.present, ..opening.ack.clone() });
         out.actions.push(Action::Online);
         let online = Box::new(go_online(&self.limits, now, *opening, &opened));
         if !opened.subscriptions.is_empty() {
-            let changed = |subscription| ChangedFilter {
-                subscription,
-                existed: true,
-            };
-            out.actions.push(Action::Subscribed(
-                opened.subscriptions.into_iter().map(changed).collect(),
-            ));
+            let changed = |subscription| ChangedFilter { subscription, existed: true };
+            out.actions.push(Action::Subscribed(opened.subscriptions.into_iter().map(changed).collect()));
         }
         self.phase = Phase::Online(online);
     }
@@ -146,9 +120,7 @@ impl Session {
 pub(super) fn refuse_unavailable(encoder: &Encoder, out: &mut Output) {
     let why = Some(ErrorCode::StoreUnavailable.as_str());
     encoder.connack_refused(&mut out.bytes, v5::UNAVAILABLE, Some(v311::UNAVAILABLE), why);
-    out.actions.push(Action::Close {
-        websocket: websocket::UNAVAILABLE,
-    });
+    out.actions.push(Action::Close { websocket: websocket::UNAVAILABLE });
 }
 
 fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> Online {
@@ -198,10 +170,7 @@ pub(super) fn is_queued(filter: &str, qos: QoS) -> bool {
 impl Online {
     /// What was sent so far of the two sources.
     pub(super) fn progress(&self) -> Progress {
-        Progress {
-            inbox: self.inbox.window.sent(),
-            queue: self.queue.sent(),
-        }
+        Progress { inbox: self.inbox.window.sent(), queue: self.queue.sent() }
     }
 }
 
@@ -220,15 +189,17 @@ impl Refusal {
             ErrorCode::TokenMissing => (v311::NOT_AUTHORIZED, websocket::TOKEN_MISSING),
             ErrorCode::AccountBlocked | ErrorCode::UserBlocked => (v311::NOT_AUTHORIZED, websocket::BLOCKED),
             ErrorCode::ClientIdMismatch => (v311::CLIENT_ID, websocket::TOKEN_BAD),
-            ErrorCode::StoreUnavailable => (v311::UNAVAILABLE, websocket::UNAVAILABLE),
+            ErrorCode::StoreUnavailable | ErrorCode::QuotaExceeded => {
+                (v311::UNAVAILABLE, websocket::UNAVAILABLE)
+            }
             _ => (v311::NOT_AUTHORIZED, websocket::TOKEN_BAD),
         };
-        Self {
-            reason: code.mqtt(),
-            v311,
-            websocket,
-            why: Some(code.as_str()),
-        }
+        let reason = match code {
+            // A full server is busy; a quota (0x97) is about what one client does.
+            ErrorCode::QuotaExceeded => v5::BUSY,
+            _ => code.mqtt(),
+        };
+        Self { reason, v311, websocket, why: Some(code.as_str()) }
     }
 }
 
@@ -236,12 +207,7 @@ fn admit(now: Now, gate: &dyn Gate, connect: &Connect) -> Result<Admission, Refu
     if connect.auth_method.is_some() {
         // [v5:4.12.0-1]
         let (v311, websocket) = (v311::NOT_AUTHORIZED, websocket::TOKEN_BAD);
-        return Err(Refusal {
-            reason: v5::BAD_AUTH_METHOD,
-            v311,
-            websocket,
-            why: None,
-        });
+        return Err(Refusal { reason: v5::BAD_AUTH_METHOD, v311, websocket, why: None });
     }
     let admission = gate
         .admit(&connect.password, &connect.client_id, now)
@@ -253,12 +219,8 @@ fn admit(now: Now, gate: &dyn Gate, connect: &Connect) -> Result<Admission, Refu
 }
 
 fn check_will(gate: &dyn Gate, version: Version, claims: &Claims, will: &Will) -> Result<(), Refusal> {
-    let refuse = |reason| Refusal {
-        reason,
-        v311: v311::NOT_AUTHORIZED,
-        websocket: websocket::PROTOCOL,
-        why: None,
-    };
+    let refuse =
+        |reason| Refusal { reason, v311: v311::NOT_AUTHORIZED, websocket: websocket::PROTOCOL, why: None };
     let message = &will.message;
     if version == Version::V5 {
         // [v5:3.2.2-12]
@@ -271,10 +233,7 @@ fn check_will(gate: &dyn Gate, version: Version, claims: &Claims, will: &Will) -
         }
     }
     gate.publish(claims, &message.topic, message.qos, message.retain)
-        .map_err(|_| Refusal {
-            websocket: websocket::TOKEN_BAD,
-            ..Refusal::of(ErrorCode::AclDenied)
-        })
+        .map_err(|_| Refusal { websocket: websocket::TOKEN_BAD, ..Refusal::of(ErrorCode::AclDenied) })
 }
 
 /// The keep alive in force, in seconds. 3.1.1 cannot be told another one.
@@ -282,9 +241,5 @@ fn keep_alive(limits: &Limits, connect: &Connect) -> u16 {
     let most = limits.keep_alive_max_s;
     let longer = connect.keep_alive_s == 0 || connect.keep_alive_s > most;
     // [v5:3.1.2-21]
-    if connect.version == Version::V5 && most > 0 && longer {
-        most
-    } else {
-        connect.keep_alive_s
-    }
+    if connect.version == Version::V5 && most > 0 && longer { most } else { connect.keep_alive_s }
 }

@@ -75,14 +75,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn at(acked: u64, dup_to: u64) -> Self {
-        Self {
-            sent: acked,
-            head: acked,
-            dup_to,
-            advanced: acked,
-            unknown: true,
-            ..Self::default()
-        }
+        Self { sent: acked, head: acked, dup_to, advanced: acked, unknown: true, ..Self::default() }
     }
 
     pub(super) const fn set_wanted(&mut self, wanted: bool) {
@@ -99,11 +92,7 @@ impl Window {
     }
 
     pub(super) fn backlog(&self) -> u64 {
-        if self.wanted {
-            self.head.saturating_sub(self.acked())
-        } else {
-            0
-        }
+        if self.wanted { self.head.saturating_sub(self.acked()) } else { 0 }
     }
 
     const fn wants_page(&self) -> bool {
@@ -120,9 +109,7 @@ impl Window {
 
     /// Is there an identifier for this number that no number in flight has?
     fn id_is_free(&self, n: u64) -> bool {
-        self.flight
-            .front()
-            .is_none_or(|first| n - first.n < IDS_PER_SOURCE)
+        self.flight.front().is_none_or(|first| n - first.n < IDS_PER_SOURCE)
     }
 
     fn fly(&mut self, n: u64, origin: Option<(Origin, u64)>) {
@@ -130,10 +117,7 @@ impl Window {
     }
 
     fn land(&mut self, n_of_id: u64) -> Option<Flight> {
-        let at = self
-            .flight
-            .iter()
-            .position(|flight| flight.n % IDS_PER_SOURCE == n_of_id)?;
+        let at = self.flight.iter().position(|flight| flight.n % IDS_PER_SOURCE == n_of_id)?;
         let landed = self.flight.remove(at);
         if self.flight.is_empty() && self.flight.capacity() > KEPT_SLOTS {
             self.flight = VecDeque::new();
@@ -166,10 +150,7 @@ impl Inbox {
     /// No subscription.
     pub(super) fn new(dup_to: u64) -> Self {
         Self {
-            window: Window {
-                dup_to,
-                ..Window::default()
-            },
+            window: Window { dup_to, ..Window::default() },
             topic: Arc::from(""),
             subscription_id: None,
             qos: QoS::AtMostOnce,
@@ -220,19 +201,12 @@ impl Inbox {
     }
 
     fn acked(&self) -> u64 {
-        let below_gap = self
-            .gap_in_flight
-            .or(self.gap)
-            .map_or(u64::MAX, |(from, _)| from.saturating_sub(1));
+        let below_gap = self.gap_in_flight.or(self.gap).map_or(u64::MAX, |(from, _)| from.saturating_sub(1));
         self.window.acked().min(below_gap)
     }
 
     pub(super) fn backlog(&self) -> u64 {
-        if self.qos == QoS::AtMostOnce {
-            0
-        } else {
-            self.window.backlog()
-        }
+        if self.qos == QoS::AtMostOnce { 0 } else { self.window.backlog() }
     }
 
     fn in_flight(&self) -> usize {
@@ -344,11 +318,7 @@ impl Session {
         let high = self.limits.output_bytes_high;
         if let Phase::Online(online) = &mut self.phase {
             match message {
-                LiveMessage::Publication {
-                    message,
-                    subscription_ids,
-                    retain,
-                } => {
+                LiveMessage::Publication { message, subscription_ids, retain } => {
                     online.publication(&message, &subscription_ids, retain, high, out);
                 }
                 LiveMessage::Status { user, payload } => online.status(now, user, payload, high, out),
@@ -366,10 +336,7 @@ impl Online {
                 self.ask(out);
             }
         }
-        let acked = Progress {
-            inbox: self.inbox.acked(),
-            queue: self.queue.acked(),
-        };
+        let acked = Progress { inbox: self.inbox.acked(), queue: self.queue.acked() };
         let moved = |acked: u64, window: &Window| window.wanted && acked > window.advanced;
         if moved(acked.inbox, &self.inbox.window) || moved(acked.queue, &self.queue) {
             self.inbox.window.advanced = self.inbox.window.advanced.max(acked.inbox);
@@ -388,12 +355,7 @@ impl Online {
             && self.queue.is_caught_up()
         {
             self.catching_up_ms = None;
-            Self::tell(
-                out,
-                Told::CaughtUp {
-                    took_ms: now.mono_ms.saturating_sub(since),
-                },
-            );
+            Self::tell(out, Told::CaughtUp { took_ms: now.mono_ms.saturating_sub(since) });
         }
     }
 
@@ -402,32 +364,18 @@ impl Online {
         let inbox_live = self.inbox.qos == QoS::AtMostOnce;
         let (inbox, queue) = (self.inbox.wants_page(), self.queue.wants_page());
         let room = self.room();
-        let shared = if inbox && queue && !inbox_live {
-            room.div_ceil(2)
-        } else {
-            room
-        };
+        let shared = if inbox && queue && !inbox_live { room.div_ceil(2) } else { room };
         self.queue_first = !self.queue_first;
         if inbox && (inbox_live || room > 0) {
-            let limit = if inbox_live {
-                READ_MAX
-            } else {
-                shared.min(READ_MAX)
-            };
+            let limit = if inbox_live { READ_MAX } else { shared.min(READ_MAX) };
             // The head is all that is wanted, but a page of none might not tell it.
             let limit = if self.inbox.skip_to_head { 1 } else { limit };
             self.inbox.window.reading = true;
-            out.actions.push(Action::ReadInbox {
-                after: self.inbox.window.sent,
-                limit,
-            });
+            out.actions.push(Action::ReadInbox { after: self.inbox.window.sent, limit });
         }
         if queue && room > 0 {
             self.queue.reading = true;
-            out.actions.push(Action::ReadQueue {
-                after: self.queue.sent,
-                limit: shared.min(READ_MAX),
-            });
+            out.actions.push(Action::ReadQueue { after: self.queue.sent, limit: shared.min(READ_MAX) });
             if self.queue_first
                 && let Some(first) = out.actions.len().checked_sub(2)
                 && matches!(out.actions[first], Action::ReadInbox { .. })
@@ -554,10 +502,7 @@ impl Online {
             account: self.claims.account.clone(),
             conversation: None,
             unread: None,
-            data: EventData::InboxGap {
-                from: Seq(from),
-                to: Seq(to),
-            },
+            data: EventData::InboxGap { from: Seq(from), to: Seq(to) },
         };
         let dup = to <= self.inbox.window.dup_to;
         let payload = self.encoding.write(&event);
@@ -719,16 +664,8 @@ impl Online {
     }
 
     fn send_status(&mut self, user: &UserId, payload: &[u8], out: &mut Output) {
-        let name = UserTopic {
-            user: user.clone(),
-            kind: UserTopicKind::Status,
-        }
-        .to_string();
-        let matching = || {
-            self.statuses
-                .iter()
-                .filter(|status| topic::matches(&status.filter, &name))
-        };
+        let name = UserTopic { user: user.clone(), kind: UserTopicKind::Status }.to_string();
+        let matching = || self.statuses.iter().filter(|status| topic::matches(&status.filter, &name));
         // [v3:3.3.5-1] [v5:3.3.4-2]
         let Some(qos) = matching().map(|status| status.qos).max() else {
             return;
@@ -762,10 +699,6 @@ impl Online {
 
 /// The same gap announced again has the same id, so that a client can drop the repetition.
 fn gap_id(epoch: Epoch, from: u64, to: u64) -> EventId {
-    let parts = [
-        &epoch.0.to_be_bytes()[..],
-        &from.to_be_bytes()[..],
-        &to.to_be_bytes()[..],
-    ];
+    let parts = [&epoch.0.to_be_bytes()[..], &from.to_be_bytes()[..], &to.to_be_bytes()[..]];
     EventId(schemas::ids::hash128("inbox.gap", &parts))
 }

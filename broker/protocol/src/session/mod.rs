@@ -96,12 +96,7 @@ impl Session {
     /// A connection that has just been made.
     #[must_use]
     pub fn new(limits: Arc<Limits>, now: Now) -> Self {
-        Self {
-            limits,
-            phase: Phase::Fresh {
-                since_ms: now.mono_ms,
-            },
-        }
+        Self { limits, phase: Phase::Fresh { since_ms: now.mono_ms } }
     }
 
     /// The version, once it is known.
@@ -140,9 +135,7 @@ impl Session {
     pub fn accepts(&self) -> bool {
         match &self.phase {
             Phase::Fresh { .. } => true,
-            Phase::Online(online) => online
-                .pending
-                .accepts(online.encoder.version, self.limits.receive_max),
+            Phase::Online(online) => online.pending.accepts(online.encoder.version, self.limits.receive_max),
             Phase::Opening(_) | Phase::Ended => false,
         }
     }
@@ -229,10 +222,7 @@ impl Session {
             }
             Incoming::Disconnect { reason, expiry_s } => Err(online.disconnected(reason, expiry_s)),
             // [v5:4.12.0-7] no CONNECT with a method is accepted, so no AUTH is.
-            Incoming::Auth => Err(Cause::protocol(
-                "v5:4.12.0-7",
-                "AUTH without an authentication method",
-            )),
+            Incoming::Auth => Err(Cause::protocol("v5:4.12.0-7", "AUTH without an authentication method")),
         };
         if let Err(cause) = result {
             self.end(now, cause, out);
@@ -261,31 +251,19 @@ impl Session {
     }
 
     fn unsupported(&mut self, answer: Version, out: &mut Output) {
-        let encoder = Encoder {
-            version: answer,
-            packet_bytes_max: u32::MAX,
-            problem_info: true,
-        };
+        let encoder = Encoder { version: answer, packet_bytes_max: u32::MAX, problem_info: true };
         encoder.connack_refused(&mut out.bytes, v5::UNSUPPORTED_VERSION, Some(v311::VERSION), None);
         self.phase = Phase::Ended;
-        out.actions.push(Action::Close {
-            websocket: websocket::PROTOCOL,
-        });
+        out.actions.push(Action::Close { websocket: websocket::PROTOCOL });
     }
 
     /// A CONNECT that breaks a rule. `[v3:3.1.4-1]`: 3.1.1 gets no CONNACK, but for a refused client id.
     fn bad_connect(&mut self, version: Version, error: PacketError, out: &mut Output) {
-        let encoder = Encoder {
-            version,
-            packet_bytes_max: u32::MAX,
-            problem_info: true,
-        };
+        let encoder = Encoder { version, packet_bytes_max: u32::MAX, problem_info: true };
         let code = (error.reason == v5::CLIENT_ID).then_some(v311::CLIENT_ID);
         encoder.connack_refused(&mut out.bytes, error.reason, code, None);
         self.phase = Phase::Ended;
-        out.actions.push(Action::Close {
-            websocket: websocket::PROTOCOL,
-        });
+        out.actions.push(Action::Close { websocket: websocket::PROTOCOL });
     }
 }
 
@@ -293,12 +271,8 @@ impl Online {
     /// QoS 2 is not announced, so no identifier of it is known. `[v5:U39]`
     fn unknown_id(&self, which: QoS2, id: std::num::NonZeroU16, out: &mut Output) {
         match which {
-            QoS2::Rel => self
-                .encoder
-                .unknown_id(&mut out.bytes, 0x70, id, v5::PACKET_ID_UNKNOWN),
-            QoS2::Rec => self
-                .encoder
-                .unknown_id(&mut out.bytes, 0x62, id, v5::PACKET_ID_UNKNOWN),
+            QoS2::Rel => self.encoder.unknown_id(&mut out.bytes, 0x70, id, v5::PACKET_ID_UNKNOWN),
+            QoS2::Rec => self.encoder.unknown_id(&mut out.bytes, 0x62, id, v5::PACKET_ID_UNKNOWN),
             QoS2::Comp => {}
         }
     }

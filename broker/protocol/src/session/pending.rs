@@ -92,19 +92,13 @@ impl Pending {
 
     fn push_entry(&mut self, since_ms: u64, what: Waiting, answer: Option<Answer>) -> u64 {
         self.publishes += usize::from(matches!(what, Waiting::Publish { .. }));
-        self.entries.push_back(Entry {
-            since_ms,
-            what,
-            answer,
-        });
+        self.entries.push_back(Entry { since_ms, what, answer });
         self.first + (self.entries.len() as u64 - 1)
     }
 
     /// Notes an answer. One for a token that is not waiting is ignored.
     pub(super) fn answer(&mut self, token: u64, answer: Answer) {
-        let index = token
-            .checked_sub(self.first)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = token.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
             self.stalled |= answer == Answer::Unavailable;
             entry.answer = Some(answer);

@@ -32,11 +32,7 @@ impl Online {
         publish: Publish,
         out: &mut Output,
     ) -> Result<(), Cause> {
-        let Publish {
-            id,
-            alias,
-            mut message,
-        } = publish;
+        let Publish { id, alias, mut message } = publish;
         self.resolve_alias(limits, alias, &mut message)?;
         self.check_announced(limits, &message)?;
         let Err(_denied) = gate.publish(&self.claims, &message.topic, message.qos, message.retain) else {
@@ -90,19 +86,11 @@ impl Online {
     fn check_announced(&self, limits: &Limits, message: &Publication) -> Result<(), Cause> {
         // [v5:3.2.2-11] [v5:U17]; 3.1.1 cannot be told, so its connection is closed. [v3:4.8.0-2]
         if message.qos == QoS::ExactlyOnce {
-            return Err(Cause::error(
-                v5::QOS_UNSUPPORTED,
-                "v5:3.2.2-11",
-                "QoS 2 is not announced",
-            ));
+            return Err(Cause::error(v5::QOS_UNSUPPORTED, "v5:3.2.2-11", "QoS 2 is not announced"));
         }
         // [v5:3.2.2-14] [v5:U18]; of a 3.1.1 client the message is delivered and not kept.
         if message.retain && self.encoder.version == Version::V5 {
-            return Err(Cause::error(
-                v5::RETAIN_UNSUPPORTED,
-                "v5:3.2.2-14",
-                "RETAIN is not announced",
-            ));
+            return Err(Cause::error(v5::RETAIN_UNSUPPORTED, "v5:3.2.2-14", "RETAIN is not announced"));
         }
         // [v5:3.3.4-7] [v5:U21]
         if message.qos != QoS::AtMostOnce
@@ -127,10 +115,7 @@ impl Online {
                 let message = Arc::new(kept(message));
                 let live = Some(Arc::clone(&message));
                 let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live });
-                out.actions.push(Action::Submit {
-                    token,
-                    request: Box::new(Request::Publish(message)),
-                });
+                out.actions.push(Action::Submit { token, request: Box::new(Request::Publish(message)) });
             }
             (false, None) => out.actions.push(Action::PublishLive(Arc::new(kept(message)))),
         }
@@ -139,29 +124,16 @@ impl Online {
     fn command(&mut self, now: Now, id: NonZeroU16, message: &Publication, out: &mut Output) {
         match read_command(message) {
             Ok(command) => {
-                let token = self
-                    .pending
-                    .push(now.mono_ms, Waiting::Publish { id, live: None });
+                let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live: None });
                 let report_refusal = self.encoder.version == Version::V311;
-                let request = Request::Command {
-                    command,
-                    received_us: now.wall_us,
-                    report_refusal,
-                };
-                out.actions.push(Action::Submit {
-                    token,
-                    request: Box::new(request),
-                });
+                let request = Request::Command { command, received_us: now.wall_us, report_refusal };
+                out.actions.push(Action::Submit { token, request: Box::new(request) });
             }
             Err(error) if self.encoder.version == Version::V5 => self.refuse(now, id, error.code, out),
             Err(error) => {
                 Self::tell(out, Told::Refused(error.code));
-                let request = Request::Report {
-                    id: error.id,
-                    code: error.code,
-                    detail: error.detail,
-                    topic: None,
-                };
+                let request =
+                    Request::Report { id: error.id, code: error.code, detail: error.detail, topic: None };
                 self.report(now, id, request, out);
             }
         }
@@ -186,50 +158,28 @@ impl Online {
 
     /// MQTT 5: the reason code says it.
     fn refuse(&mut self, now: Now, id: NonZeroU16, code: ErrorCode, out: &mut Output) {
-        self.pending.push_answered(
-            now.mono_ms,
-            Waiting::Publish { id, live: None },
-            Answer::Refused(code),
-        );
+        self.pending.push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Refused(code));
         self.settle(out);
     }
 
     /// 3.1.1: the message counts as acknowledged, and the inbox says that it was refused.
     fn report_topic(&mut self, now: Now, id: NonZeroU16, topic: &str, out: &mut Output) {
         Self::tell(out, Told::Refused(ErrorCode::AclDenied));
-        let lately = self
-            .reported_ms
-            .is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
+        let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
         if lately {
-            self.pending
-                .push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Done);
+            self.pending.push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Done);
             self.settle(out);
             return;
         }
         self.reported_ms = Some(now.mono_ms);
         let code = ErrorCode::AclDenied;
         let (detail, topic) = (code.meaning().to_owned(), Some(topic.to_owned()));
-        self.report(
-            now,
-            id,
-            Request::Report {
-                id: None,
-                code,
-                detail,
-                topic,
-            },
-            out,
-        );
+        self.report(now, id, Request::Report { id: None, code, detail, topic }, out);
     }
 
     fn report(&mut self, now: Now, id: NonZeroU16, request: Request, out: &mut Output) {
-        let token = self
-            .pending
-            .push(now.mono_ms, Waiting::Publish { id, live: None });
-        out.actions.push(Action::Submit {
-            token,
-            request: Box::new(request),
-        });
+        let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live: None });
+        out.actions.push(Action::Submit { token, request: Box::new(request) });
     }
 
     /// Sends the acknowledgements that are due, in order.
@@ -257,13 +207,8 @@ impl Online {
             return;
         };
         Self::tell(out, Told::Refused(code));
-        let reason = if PUBACK_CODES.contains(&code.mqtt()) {
-            code.mqtt()
-        } else {
-            v5::IMPLEMENTATION
-        };
-        self.encoder
-            .puback(&mut out.bytes, id, reason, Some(code.as_str()));
+        let reason = if PUBACK_CODES.contains(&code.mqtt()) { code.mqtt() } else { v5::IMPLEMENTATION };
+        self.encoder.puback(&mut out.bytes, id, reason, Some(code.as_str()));
     }
 }
 
@@ -277,17 +222,11 @@ pub(super) fn read_command(message: &Publication) -> Result<Command, schemas::Co
 }
 
 fn encoding_of(message: &Publication) -> Encoding {
-    let content_type = message
-        .properties
-        .as_ref()
-        .and_then(|p| p.content_type.as_deref());
+    let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_deref());
     Encoding::detect(content_type, &message.payload)
 }
 
 /// The payload leaves the shared read buffer here, in the one copy that is made of it: a slice would pin the buffer.
 pub(super) fn kept(message: Publication) -> Publication {
-    Publication {
-        payload: Bytes::copy_from_slice(&message.payload),
-        ..message
-    }
+    Publication { payload: Bytes::copy_from_slice(&message.payload), ..message }
 }

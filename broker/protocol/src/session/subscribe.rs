@@ -27,12 +27,7 @@ impl Online {
         subscribe: Subscribe,
         out: &mut Output,
     ) {
-        let Subscribe {
-            id,
-            subscription_id,
-            filters,
-            start,
-        } = subscribe;
+        let Subscribe { id, subscription_id, filters, start } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut granted = Vec::new();
         for filter in filters {
@@ -55,16 +50,12 @@ impl Online {
         let filters = granted.clone();
         let waiting = Waiting::Subscribe(Box::new(Subscribing { id, codes, granted }));
         if filters.is_empty() {
-            self.pending
-                .push_answered(now.mono_ms, waiting, Answer::Subscribed(Vec::new()));
+            self.pending.push_answered(now.mono_ms, waiting, Answer::Subscribed(Vec::new()));
             self.settle(out);
         } else {
             let token = self.pending.push(now.mono_ms, waiting);
             let request = Request::Subscribe { filters, start };
-            out.actions.push(Action::Submit {
-                token,
-                request: Box::new(request),
-            });
+            out.actions.push(Action::Submit { token, request: Box::new(request) });
         }
     }
 
@@ -76,8 +67,7 @@ impl Online {
         if topic::split_share(&filter.filter).is_some() {
             return Err(v5::SHARED_UNSUPPORTED);
         }
-        gate.subscribe(&self.claims, &filter.filter)
-            .map_err(|denied| denied.reason)?;
+        gate.subscribe(&self.claims, &filter.filter).map_err(|denied| denied.reason)?;
         if full {
             return Err(v5::QUOTA);
         }
@@ -95,8 +85,7 @@ impl Online {
         out: &mut Output,
     ) {
         // [v3:3.8.4-1] [v3:3.8.4-2] [v5:3.8.4-1] [v5:3.8.4-2]
-        self.encoder
-            .suback(&mut out.bytes, subscribing.id, &subscribing.codes);
+        self.encoder.suback(&mut out.bytes, subscribing.id, &subscribing.codes);
         let mut changed = Vec::with_capacity(results.len());
         for (subscription, result) in subscribing.granted.into_iter().zip(results) {
             self.subscriptions += usize::from(!result.existed);
@@ -107,10 +96,7 @@ impl Online {
             if let Some(cursor) = result.inbox {
                 self.inbox.subscribe(&subscription, cursor, result.existed);
             }
-            changed.push(ChangedFilter {
-                subscription,
-                existed: result.existed,
-            });
+            changed.push(ChangedFilter { subscription, existed: result.existed });
         }
         if !changed.is_empty() {
             out.actions.push(Action::Subscribed(changed));
@@ -121,8 +107,7 @@ impl Online {
     pub(super) fn follow(&mut self, subscription: &Subscription) {
         match UserTopic::split(&subscription.filter) {
             Some((_, UserTopicKind::Status)) => {
-                self.statuses
-                    .retain(|status| status.filter != subscription.filter);
+                self.statuses.retain(|status| status.filter != subscription.filter);
                 self.statuses.push(StatusFilter {
                     filter: subscription.filter.clone(),
                     qos: subscription.qos,
@@ -135,17 +120,8 @@ impl Online {
     }
 
     pub(super) fn unsubscribe(&mut self, now: Now, id: NonZeroU16, filters: Vec<String>, out: &mut Output) {
-        let token = self.pending.push(
-            now.mono_ms,
-            Waiting::Unsubscribe {
-                id,
-                filters: filters.clone(),
-            },
-        );
-        out.actions.push(Action::Submit {
-            token,
-            request: Box::new(Request::Unsubscribe { filters }),
-        });
+        let token = self.pending.push(now.mono_ms, Waiting::Unsubscribe { id, filters: filters.clone() });
+        out.actions.push(Action::Submit { token, request: Box::new(Request::Unsubscribe { filters }) });
     }
 
     pub(super) fn unsubscribed(
@@ -168,20 +144,10 @@ impl Online {
                 _ => {}
             }
         }
-        self.subscriptions = self
-            .subscriptions
-            .saturating_sub(existed.iter().filter(|e| **e).count());
+        self.subscriptions = self.subscriptions.saturating_sub(existed.iter().filter(|e| **e).count());
         // [v3:3.10.4-4] [v3:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
-        let codes: Vec<u8> = existed
-            .iter()
-            .map(|existed| {
-                if *existed {
-                    v5::SUCCESS
-                } else {
-                    v5::NO_SUBSCRIPTION
-                }
-            })
-            .collect();
+        let codes: Vec<u8> =
+            existed.iter().map(|existed| if *existed { v5::SUCCESS } else { v5::NO_SUBSCRIPTION }).collect();
         self.encoder.unsuback(&mut out.bytes, id, &codes);
         out.actions.push(Action::Unsubscribed(filters));
     }

@@ -15,20 +15,24 @@ impl Session {
     pub fn deadline(&self, now: Now) -> Option<u64> {
         match &self.phase {
             Phase::Fresh { since_ms } => Some(since_ms + self.limits.connect_timeout_ms),
-            Phase::Opening(opening) => Some(opening.since_ms + self.limits.store_wait_ms),
+            Phase::Opening(opening) => (!opening.lost).then(|| opening.since_ms + self.limits.store_wait_ms),
             Phase::Online(online) => {
                 let keep_alive = (online.keep_alive_ms > 0)
                     .then(|| online.last_packet_ms.saturating_add(online.keep_alive_ms));
                 let expiry = Millis::from_secs(online.claims.exp).since(now.wall());
                 let token = Some(now.mono_ms.saturating_add(expiry));
-                let store = online
-                    .pending
-                    .oldest_ms()
-                    .map(|since| since + self.limits.store_wait_ms);
+                let store = online.pending.oldest_ms().map(|since| since + self.limits.store_wait_ms);
                 let read = online.read_failed_ms.map(|_| now.mono_ms + READ_RETRY_MS);
                 [keep_alive, token, store, read].into_iter().flatten().min()
             }
             Phase::Ended => None,
+        }
+    }
+
+    /// The driver cannot read the socket now, for reasons of its own: the client cannot be called silent.
+    pub fn excuse_silence(&mut self, now: Now) {
+        if let Phase::Online(online) = &mut self.phase {
+            online.last_packet_ms = now.mono_ms;
         }
     }
 
@@ -51,10 +55,7 @@ impl Session {
                     // What the client sent lies unread, by our choice: it cannot be called silent.
                     online.last_packet_ms = now.mono_ms;
                 }
-                if online
-                    .pending
-                    .oldest_ms()
-                    .is_some_and(|since| late(since, store_wait))
+                if online.pending.oldest_ms().is_some_and(|since| late(since, store_wait))
                     || online.read_failed_ms.is_some_and(|since| late(since, store_wait))
                 {
                     Cause::StoreDown

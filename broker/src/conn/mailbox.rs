@@ -1,0 +1,125 @@
+//! I5. What others have for a connection: answers of the store, notices, live messages, an order to end.
+//!
+//! Written from the store's writer, the bus and other connections; read by the connection's task. One wake for all that
+//! is there, bounded: heads overwrite each other, answers are at most those asked for, live messages have a limit beyond
+//! which they are dropped (nobody was promised them).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use broker_protocol::{Cause, LiveMessage, Progress};
+use store::{CommitResult, CommitSink};
+
+use crate::metrics::{self, Dropped};
+
+/// Live messages that wait for a connection's task: more than any burst that a client can be expected to take at once.
+const LIVE_MAX: usize = 1_024;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    mail: Mail,
+    waker: Option<Waker>,
+    /// Nobody reads any more.
+    closed: bool,
+}
+
+/// What was in the mailbox.
+#[derive(Default)]
+pub(crate) struct Mail {
+    pub(crate) heads: Progress,
+    pub(crate) look_again: bool,
+    pub(crate) answers: Vec<(u64, CommitResult)>,
+    pub(crate) live: Vec<LiveMessage>,
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.heads == Progress::default()
+            && !self.look_again
+            && self.answers.is_empty()
+            && self.live.is_empty()
+            && self.cause.is_none()
+    }
+}
+
+impl Mailbox {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts something in and wakes the task, if it sleeps.
+    fn put(&self, put: impl FnOnce(&mut Mail)) {
+        let waker = {
+            let mut inner = self.inner();
+            if inner.closed {
+                return;
+            }
+            put(&mut inner.mail);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn notice(&self, heads: Progress) {
+        self.put(|mail| {
+            mail.heads.inbox = mail.heads.inbox.max(heads.inbox);
+            mail.heads.queue = mail.heads.queue.max(heads.queue);
+        });
+    }
+
+    pub(crate) fn look_again(&self) {
+        self.put(|mail| mail.look_again = true);
+    }
+
+    pub(crate) fn live(&self, message: LiveMessage) {
+        self.put(|mail| {
+            if mail.live.len() < LIVE_MAX {
+                mail.live.push(message);
+            } else {
+                metrics::count_dropped(Dropped::Slow);
+            }
+        });
+    }
+
+    /// Ends the connection; the first cause counts.
+    pub(crate) fn end(&self, cause: Cause) {
+        self.put(|mail| {
+            mail.cause.get_or_insert(cause);
+        });
+    }
+
+    /// Takes everything out; if there is nothing, `waker` is woken when something comes.
+    pub(crate) fn take(&self, waker: &Waker) -> Option<Mail> {
+        let mut inner = self.inner();
+        if inner.mail.is_empty() {
+            if !inner.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                inner.waker = Some(waker.clone());
+            }
+            return None;
+        }
+        Some(std::mem::take(&mut inner.mail))
+    }
+
+    /// Nobody reads any more: what comes now is dropped.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner();
+        inner.closed = true;
+        inner.mail = Mail::default();
+        inner.waker = None;
+    }
+}
+
+impl CommitSink for Mailbox {
+    fn done(&self, token: u64, result: CommitResult) {
+        self.put(|mail| mail.answers.push((token, result)));
+    }
+}

@@ -1,0 +1,8 @@
+//! Connections: sockets, one task each, what others have for it.
+
+pub(crate) mod driver;
+pub(crate) mod listener;
+pub(crate) mod mailbox;
+mod store_io;
+pub(crate) mod transport;
+pub(crate) mod websocket;

@@ -1,0 +1,148 @@
+//! Between the protocol's requests, answers and pages, and the store's.
+
+use std::sync::Arc;
+
+use broker_protocol::{
+    Answer, InboxEvent, InboxPage, OpenInbox, Opened, Origin, Progress, QueueMessage, QueuePage, Request,
+    Start, SubscribedFilter,
+};
+use schemas::{AccountId, ClientId, Seq, UserId};
+use store::{
+    CommandOp, CommitResult, InboxCursor, InboxKey, InboxStart, Op, Outcome, Path, Publish, QueuedMessage,
+    ReportFailure, SessionClose, SessionKey, SessionOpen, StoredEvent, Subscribe, Unsubscribe,
+};
+
+/// Who a connection belongs to, from the moment it was let in.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) account: AccountId,
+    pub(crate) user: UserId,
+    pub(crate) session: SessionKey,
+    pub(crate) inbox: InboxKey,
+    /// Number of this connection among those of its session; 0 before the store has opened it.
+    pub(crate) connection: u64,
+    /// The store was told that the connection has ended.
+    pub(crate) closed: bool,
+}
+
+impl Owner {
+    pub(crate) fn new(account: &AccountId, user: &UserId, client: &ClientId) -> Self {
+        Self {
+            account: account.clone(),
+            user: user.clone(),
+            session: SessionKey::of(account, user, client),
+            inbox: InboxKey::of(account, user),
+            connection: 0,
+            closed: false,
+        }
+    }
+}
+
+pub(crate) const fn store_progress(progress: Progress) -> store::Progress {
+    store::Progress { inbox: Seq(progress.inbox), queue: progress.queue }
+}
+
+/// A request of a connection's session as an op.
+pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
+    let (account, user, session) = (owner.account.clone(), owner.user.clone(), owner.session);
+    match request {
+        Request::Open { account, user, client, agent, clean, expiry_s, version: _ } => {
+            Op::SessionOpen(SessionOpen { account, user, client, agent, clean, expiry_s })
+        }
+        Request::Close { expiry_s, sent } => Op::SessionClose(SessionClose {
+            session,
+            connection: owner.connection,
+            expiry_s,
+            sent: store_progress(sent),
+        }),
+        Request::Subscribe { filters, start } => {
+            let inbox_after = match start {
+                Start::After(after, epoch) => Some(InboxStart { after: Seq(after), epoch }),
+                Start::Head | Start::Invalid => None,
+            };
+            Op::Subscribe(Subscribe { session, filters, inbox_after })
+        }
+        Request::Unsubscribe { filters } => Op::Unsubscribe(Unsubscribe { session, filters }),
+        Request::Publish(message) => {
+            // The only other holder passes the message on live, once it is stored.
+            let message = Arc::unwrap_or_clone(message);
+            Op::Publish(Publish { account, publisher: session, message })
+        }
+        Request::Command { command, received_us, report_refusal } => {
+            Op::Command(CommandOp { account, user, command, received_us, report_refusal })
+        }
+        Request::Report { id, code, detail, topic } => {
+            Op::ReportFailure(ReportFailure { account, user, id, code, detail, topic })
+        }
+    }
+}
+
+const fn open_inbox(cursor: InboxCursor) -> OpenInbox {
+    let gap = match cursor.gap {
+        Some((from, to)) => Some((from.0, to.0)),
+        None => None,
+    };
+    OpenInbox { qos: cursor.qos, acked: cursor.acked.0, gap }
+}
+
+/// The store's result as an answer; notes the connection's number where it is told.
+pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::warn!(%error, retryable = error.is_retryable(), "the store did not take a client's request");
+            return Answer::Unavailable;
+        }
+    };
+    match outcome {
+        Outcome::Session(state) => {
+            owner.connection = state.connection;
+            Answer::Opened(Box::new(Opened {
+                present: state.present,
+                subscriptions: state.subscriptions,
+                inbox: state.inbox.map(open_inbox),
+                queue_acked: state.queue_acked,
+                sent: Progress { inbox: state.sent.inbox.0, queue: state.sent.queue },
+            }))
+        }
+        Outcome::Subscribed(results) => Answer::Subscribed(
+            results
+                .into_iter()
+                .map(|r| SubscribedFilter { existed: r.existed, inbox: r.inbox.map(open_inbox) })
+                .collect(),
+        ),
+        Outcome::Unsubscribed(existed) => Answer::Unsubscribed(existed),
+        Outcome::Refused(refusal) => Answer::Refused(refusal.code),
+        _ => Answer::Done,
+    }
+}
+
+pub(crate) fn inbox_page(page: &store::InboxPage) -> (InboxPage, impl Iterator<Item = InboxEvent<'_>>) {
+    let head = InboxPage { epoch: page.epoch, head: page.head.0, oldest: page.oldest.0 };
+    (head, page.events.iter().map(|event| inbox_event(event)))
+}
+
+fn inbox_event(stored: &StoredEvent) -> InboxEvent<'_> {
+    let origin = stored.origin.map(|origin| {
+        let path = match origin.path {
+            Path::WhatsappToDevice => Origin::Whatsapp,
+            Path::DeviceToDevice => Origin::Device,
+        };
+        (path, origin.received_us)
+    });
+    InboxEvent { event: &stored.event, origin }
+}
+
+pub(crate) fn queue_page(page: &store::QueuePage) -> (QueuePage, impl Iterator<Item = QueueMessage<'_>>) {
+    (QueuePage { head: page.head }, page.messages.iter().map(|message| queue_message(message)))
+}
+
+fn queue_message(queued: &QueuedMessage) -> QueueMessage<'_> {
+    QueueMessage {
+        n: queued.n,
+        message: &queued.message,
+        subscription_ids: &queued.subscription_ids,
+        retain: queued.retain,
+        at: queued.at,
+    }
+}

@@ -1,0 +1,84 @@
+//! O2. Asks auth-hook who may come in and what he may do, and counts what is refused.
+//!
+//! Not here: the rules (`auth-hook`).
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use auth_hook::{Action, Auth, ClientIdRule, Decision, check_client_id};
+use broker_protocol::{Admission, Denied, Gate as ProtocolGate, Now, Refused};
+use schemas::{Claims, ClientId, ErrorCode, QoS};
+
+/// auth-hook, as the protocol wants it.
+pub(crate) struct Gate {
+    auth: Arc<dyn Auth>,
+    ids: ClientIds,
+    connections: Arc<AtomicUsize>,
+    connections_max: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(auth: Arc<dyn Auth>, connections: Arc<AtomicUsize>, connections_max: usize) -> Self {
+        Self { auth, ids: ClientIds::default(), connections, connections_max }
+    }
+
+    fn refuse(code: ErrorCode) -> Refused {
+        auth_hook::metrics::count_refused(code);
+        Refused { code }
+    }
+
+    fn decide(&self, claims: &Claims, action: Action, topic: &str) -> Result<(), Denied> {
+        match self.auth.authorize(claims, action, topic) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => {
+                auth_hook::metrics::count_denied(reason);
+                Err(Denied { reason: reason.mqtt() })
+            }
+        }
+    }
+}
+
+impl ProtocolGate for Gate {
+    fn admit(&self, token: &[u8], client_id: &str, now: Now) -> Result<Admission, Refused> {
+        let claims = self
+            .auth
+            .authenticate(token, now.wall_us / 1_000_000)
+            .map_err(|error| Self::refuse(error.code))?;
+        if self.connections.load(Ordering::Relaxed) > self.connections_max {
+            return Err(Refused { code: ErrorCode::QuotaExceeded });
+        }
+        let (client, assigned) = match check_client_id(&claims, client_id).map_err(Self::refuse)? {
+            ClientIdRule::AsSent(client) => (client, false),
+            ClientIdRule::Assigned(client) => (client, true),
+            ClientIdRule::Draw => (self.ids.draw(now).ok_or(Refused { code: ErrorCode::Internal })?, true),
+        };
+        Ok(Admission { claims, client, assigned })
+    }
+
+    fn publish(&self, claims: &Claims, topic: &str, qos: QoS, retain: bool) -> Result<(), Denied> {
+        self.decide(claims, Action::Publish { qos: qos as u8, retain }, topic)
+    }
+
+    fn subscribe(&self, claims: &Claims, filter: &str) -> Result<(), Denied> {
+        self.decide(claims, Action::Subscribe, filter)
+    }
+}
+
+/// Draws client ids that no session has: time, a counter, and the random keys that the standard library gives each
+/// process. They need to be different, not secret: a session belongs to its user whatever its client id.
+#[derive(Default)]
+struct ClientIds {
+    process: RandomState,
+    count: AtomicU64,
+}
+
+impl ClientIds {
+    fn draw(&self, now: Now) -> Option<ClientId> {
+        let mut hasher = self.process.build_hasher();
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        hasher.write_u64(count);
+        hasher.write_u64(now.wall_us);
+        ClientId::new(&format!("auto-{:013x}-{:016x}", now.wall_us, hasher.finish())).ok()
+    }
+}

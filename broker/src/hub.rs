@@ -1,0 +1,170 @@
+//! What all connections of a broker share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use auth_hook::Auth;
+use broker_protocol::{Cause, Limits, LiveMessage, Now};
+use schemas::topic::{UserTopic, UserTopicKind};
+use schemas::{Publication, QoS, Seq};
+use store::{CommitListener, InboxKey, Notices, SessionKey, Store};
+use tokio::sync::Notify;
+
+use crate::bus::{Batch, Bus, BusEvent, BusSink};
+use crate::config::{BrokerConfig, Clock};
+use crate::gate::Gate;
+use crate::live::Live;
+use crate::registry::Registry;
+
+/// See the module.
+pub(crate) struct Hub {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) gate: Gate,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) registry: Registry,
+    pub(crate) live: Live,
+    clock: Clock,
+    bus: OnceLock<Arc<dyn Bus>>,
+    connections: Arc<AtomicUsize>,
+    handshakes: AtomicUsize,
+    handshakes_max: usize,
+    numbers: AtomicU64,
+    stopping: AtomicBool,
+    /// Woken whenever a connection is over.
+    pub(crate) over: Notify,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        config: &BrokerConfig,
+        store: Arc<dyn Store>,
+        auth: Arc<dyn Auth>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let connections = Arc::new(AtomicUsize::new(0));
+        Arc::new(Self {
+            store,
+            gate: Gate::new(auth, Arc::clone(&connections), config.connections_max),
+            limits: Arc::new(config.limits.clone()),
+            registry: Registry::new(config.known_users_max, config.status_coalesce_ms),
+            live: Live::default(),
+            clock,
+            bus: OnceLock::new(),
+            connections,
+            handshakes: AtomicUsize::new(0),
+            handshakes_max: config.handshakes_max,
+            numbers: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
+            over: Notify::new(),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        (self.clock)()
+    }
+
+    pub(crate) fn set_bus(&self, bus: Arc<dyn Bus>) {
+        // Set once, at the start; a second one would have nobody to listen to it.
+        let _ = self.bus.set(bus);
+    }
+
+    pub(crate) fn bus(&self) -> Option<&Arc<dyn Bus>> {
+        self.bus.get()
+    }
+
+    pub(crate) fn publish(&self, event: BusEvent) {
+        if let Some(bus) = self.bus() {
+            bus.publish(event);
+        }
+    }
+
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Room for one more connection that has not been let in? If so it is counted.
+    pub(crate) fn begin_handshake(&self) -> bool {
+        let begun = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        if begun >= self.handshakes_max || self.stopping.load(Ordering::Relaxed) {
+            self.handshakes.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    pub(crate) fn handshake_over(&self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection_over(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.over.notify_waiters();
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// No connection is taken from now on, and those that are there end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.registry.end_all(Cause::Stopping);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// I5. From the store's writer onto the bus. The store keeps it for its life, which may be longer than the broker's.
+pub(crate) struct Doorbell(pub(crate) Weak<Hub>);
+
+impl CommitListener for Doorbell {
+    fn committed(&self, notices: &Notices) {
+        if let Some(hub) = self.0.upgrade()
+            && let Some(bus) = hub.bus()
+        {
+            bus.ring(&notices.inboxes, &notices.queues);
+        }
+    }
+}
+
+/// From the bus to the connections.
+impl BusSink for Hub {
+    fn deliver(&self, batch: Batch) {
+        let (inboxes, queues): (&[(InboxKey, Seq)], &[(SessionKey, u64)]) = (&batch.inboxes, &batch.queues);
+        if !inboxes.is_empty() || !queues.is_empty() {
+            self.registry.notice(inboxes, queues);
+        }
+        for event in batch.events {
+            match event {
+                BusEvent::Live { account, publisher, message } => {
+                    self.live.deliver(&account, publisher, &message)
+                }
+                BusEvent::Signal { account, user, payload } => {
+                    let kind = UserTopicKind::Signals;
+                    let topic = UserTopic { user: user.clone(), kind }.to_string();
+                    let message = Arc::new(Publication {
+                        topic: topic.into(),
+                        payload,
+                        qos: QoS::AtMostOnce,
+                        retain: false,
+                        properties: None,
+                    });
+                    let message =
+                        LiveMessage::Publication { message, subscription_ids: Vec::new(), retain: false };
+                    self.registry.to_user(&account, &user, &message);
+                }
+                BusEvent::Status(change) => self.registry.tell_status(&change),
+                BusEvent::Kick { account, user } => {
+                    self.registry.end_user(&account, &user, Cause::TokenRevoked)
+                }
+            }
+        }
+    }
+
+    fn lost(&self) {
+        self.registry.look_again();
+    }
+}

@@ -1,0 +1,143 @@
+//! Metrics of this crate (contract, section 7). Labels are closed sets; never a user, a topic, an id.
+
+use broker_protocol::{Origin, Told, Version};
+use schemas::ErrorCode;
+
+const CONNECTIONS: &str = "inboxd_broker_connections";
+const BACKLOG: &str = "inboxd_broker_backlog_events";
+const CATCHUP: &str = "inboxd_session_catchup_seconds";
+const DELIVERY: &str = "inboxd_delivery_seconds";
+const REFUSED: &str = "inboxd_broker_publishes_refused_total";
+const DROPPED: &str = "inboxd_broker_dropped_total";
+const TURNED_AWAY: &str = "inboxd_broker_connections_refused_total";
+const PANICS: &str = "inboxd_broker_connection_panics_total";
+const VIOLATIONS: &str = "inboxd_invariant_violations_total";
+const BUS_REBUILDS: &str = "inboxd_broker_bus_rebuilds_total";
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransportKind {
+    Tcp,
+    WebSocket,
+}
+
+impl TransportKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::WebSocket => "ws",
+        }
+    }
+}
+
+/// Why something was dropped that nobody was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// A QoS 0 publish that is not allowed or not understood.
+    QoS0,
+    /// A QoS 0 delivery to a client that is too slow.
+    Slow,
+    /// A packet larger than the client takes.
+    TooLarge,
+    /// A will that could not be published.
+    Will,
+    /// A typing signal while the one before it is being passed on.
+    Typing,
+    /// A QoS 0 message while the bus is full.
+    Bus,
+}
+
+impl Dropped {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::QoS0 => "qos0_refused",
+            Self::Slow => "slow_client",
+            Self::TooLarge => "too_large",
+            Self::Will => "will",
+            Self::Typing => "typing",
+            Self::Bus => "bus_full",
+        }
+    }
+}
+
+/// Tells the recorder what the metrics of this crate mean.
+pub fn describe() {
+    metrics::describe_gauge!(CONNECTIONS, "Connected MQTT clients, by transport and version");
+    metrics::describe_gauge!(
+        BACKLOG,
+        "Numbered events and messages that connected clients have not acknowledged"
+    );
+    metrics::describe_histogram!(
+        CATCHUP,
+        metrics::Unit::Seconds,
+        "From CONNECT until a backlog was acknowledged"
+    );
+    metrics::describe_histogram!(
+        DELIVERY,
+        metrics::Unit::Seconds,
+        "First byte received until a device's PUBACK"
+    );
+    metrics::describe_counter!(REFUSED, "Publishes refused for good, by code");
+    metrics::describe_counter!(DROPPED, "Messages dropped that nobody was promised, by reason");
+    metrics::describe_counter!(TURNED_AWAY, "Connections closed before CONNECT because there were too many");
+    metrics::describe_counter!(PANICS, "Connections ended by a panic of ours");
+    metrics::describe_counter!(BUS_REBUILDS, "Times the live bus failed and was built anew");
+}
+
+pub(crate) fn connected(transport: TransportKind, version: Version, by: f64) {
+    metrics::gauge!(CONNECTIONS, "transport" => transport.as_str(), "version" => version.as_str())
+        .increment(by);
+}
+
+/// By how much one connection's backlog has changed.
+pub(crate) fn backlog_changed(before: u64, now: u64) {
+    if before != now {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge; 2^53 events are out of reach")]
+        metrics::gauge!(BACKLOG).increment(now as f64 - before as f64);
+    }
+}
+
+pub(crate) fn told(told: Told) {
+    match told {
+        Told::Delivered { origin, took_us } => {
+            let path = match origin {
+                Origin::Whatsapp => "whatsapp_to_device",
+                Origin::Device => "device_to_device",
+            };
+            #[expect(clippy::cast_precision_loss, reason = "a duration")]
+            metrics::histogram!(DELIVERY, "path" => path).record(took_us as f64 / 1e6);
+        }
+        Told::CaughtUp { took_ms } => {
+            #[expect(clippy::cast_precision_loss, reason = "a duration")]
+            metrics::histogram!(CATCHUP).record(took_ms as f64 / 1e3);
+        }
+        Told::DroppedQoS0 => count_dropped(Dropped::QoS0),
+        Told::Refused(code) => count_refused(code),
+        Told::TooLarge => count_dropped(Dropped::TooLarge),
+        Told::DroppedSlow => count_dropped(Dropped::Slow),
+        Told::OutOfOrder => {
+            metrics::counter!(VIOLATIONS, "id" => schemas::invariant::InvariantId::P2.as_str()).increment(1);
+        }
+        Told::DroppedWill => count_dropped(Dropped::Will),
+    }
+}
+
+fn count_refused(code: ErrorCode) {
+    metrics::counter!(REFUSED, "code" => code.as_str()).increment(1);
+}
+
+pub(crate) fn count_dropped(why: Dropped) {
+    metrics::counter!(DROPPED, "reason" => why.as_str()).increment(1);
+}
+
+pub(crate) fn count_turned_away() {
+    metrics::counter!(TURNED_AWAY).increment(1);
+}
+
+pub(crate) fn count_panic() {
+    metrics::counter!(PANICS).increment(1);
+}
+
+pub(crate) fn count_bus_rebuild() {
+    metrics::counter!(BUS_REBUILDS).increment(1);
+}

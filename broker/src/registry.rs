@@ -1,0 +1,343 @@
+//! Who is connected: connections, sessions, users; takeover; statuses and who follows them.
+//!
+//! Only of this process; nothing here is stored: nobody is online at a start. One lock, held for lookups and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use broker_protocol::{Cause, LiveMessage, Progress};
+use bytes::Bytes;
+use schemas::topic::{self, UserTopic};
+use schemas::{AccountId, Millis, Seq, UserId};
+use store::{InboxKey, SessionKey};
+
+use crate::conn::mailbox::Mailbox;
+
+/// See the module.
+pub(crate) struct Registry {
+    inner: Mutex<Inner>,
+    known_users_max: usize,
+    coalesce_ms: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Every connection, let in or not, for shutting down.
+    connections: HashMap<u64, Arc<Mailbox>>,
+    /// The connection that has a session now.
+    sessions: HashMap<SessionKey, (u64, Arc<Mailbox>)>,
+    users: HashMap<InboxKey, User>,
+    accounts: HashMap<AccountId, Account>,
+    /// Users whose status may have changed, and when to look.
+    due: HashMap<InboxKey, u64>,
+}
+
+/// Somebody who is, or lately was, online.
+struct User {
+    account: AccountId,
+    user: UserId,
+    online: Vec<(u64, Arc<Mailbox>)>,
+    last_seen: Millis,
+    /// Devices in the status that was told last, and when.
+    announced: Option<(usize, u64)>,
+}
+
+#[derive(Default)]
+struct Account {
+    /// In order, so that a snapshot is.
+    users: BTreeMap<UserId, InboxKey>,
+    followers: HashMap<u64, (Arc<Mailbox>, Vec<Arc<str>>)>,
+}
+
+/// A status that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StatusChange {
+    pub(crate) account: AccountId,
+    pub(crate) user: UserId,
+    pub(crate) payload: Bytes,
+}
+
+/// The JSON of a status. `last_seen` of somebody online is now.
+fn status_json(devices: usize, last_seen: Option<Millis>) -> Bytes {
+    let status = serde_json::json!({"online": devices > 0, "last_seen": last_seen, "devices": devices});
+    Bytes::from(status.to_string())
+}
+
+impl User {
+    fn status(&self, wall: Millis) -> Bytes {
+        let devices = self.online.len();
+        status_json(devices, Some(if devices > 0 { wall } else { self.last_seen }))
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(known_users_max: usize, coalesce_ms: u64) -> Self {
+        Self { inner: Mutex::default(), known_users_max, coalesce_ms }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection was made.
+    pub(crate) fn connected(&self, connection: u64, mailbox: &Arc<Mailbox>) {
+        self.inner().connections.insert(connection, Arc::clone(mailbox));
+    }
+
+    /// A connection is over, whatever it was.
+    pub(crate) fn disconnected(&self, connection: u64) {
+        self.inner().connections.remove(&connection);
+    }
+
+    /// A connection that has been let in takes its session; an older one that had it is told so.
+    /// `[v3:3.1.4-2] [v5:3.1.4-3]` `submit` hands the opening to the store in the same breath, so that the order in
+    /// which connections take a session here is the order in which the store opens it.
+    pub(crate) fn take_over(
+        &self,
+        session: SessionKey,
+        connection: u64,
+        mailbox: &Arc<Mailbox>,
+        submit: impl FnOnce(),
+    ) {
+        let old = {
+            let mut inner = self.inner();
+            let old = inner.sessions.insert(session, (connection, Arc::clone(mailbox)));
+            submit();
+            old
+        };
+        if let Some((_, old)) = old {
+            old.end(Cause::TakenOver);
+        }
+    }
+
+    /// A session is open: its user is online.
+    pub(crate) fn online(
+        &self,
+        account: &AccountId,
+        user: &UserId,
+        connection: u64,
+        mailbox: &Arc<Mailbox>,
+        now_ms: u64,
+    ) {
+        let key = InboxKey::of(account, user);
+        let mut inner = self.inner();
+        let entry = inner.users.entry(key).or_insert_with(|| User {
+            account: account.clone(),
+            user: user.clone(),
+            online: Vec::new(),
+            last_seen: Millis(0),
+            announced: None,
+        });
+        entry.online.push((connection, Arc::clone(mailbox)));
+        let due = entry.announced.map_or(now_ms, |(_, at)| now_ms.max(at + self.coalesce_ms));
+        inner.due.insert(key, due);
+        inner.accounts.entry(account.clone()).or_default().users.insert(user.clone(), key);
+    }
+
+    /// A session's connection has ended.
+    pub(crate) fn offline(
+        &self,
+        account: &AccountId,
+        user: &UserId,
+        session: SessionKey,
+        connection: u64,
+        wall: Millis,
+        now_ms: u64,
+    ) {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        if inner.sessions.get(&session).is_some_and(|(holder, _)| *holder == connection) {
+            inner.sessions.remove(&session);
+        }
+        if let Some(account) = inner.accounts.get_mut(account) {
+            account.followers.remove(&connection);
+        }
+        let key = InboxKey::of(account, user);
+        if let Some(entry) = inner.users.get_mut(&key) {
+            let before = entry.online.len();
+            entry.online.retain(|(c, _)| *c != connection);
+            if entry.online.len() != before {
+                entry.last_seen = wall;
+                // Somebody whose connection breaks and comes back within this time was never away.
+                inner.due.insert(key, now_ms + self.coalesce_ms);
+            }
+        }
+    }
+
+    /// I5. Tells those who are online what a commit group moved.
+    pub(crate) fn notice(&self, inboxes: &[(InboxKey, Seq)], queues: &[(SessionKey, u64)]) {
+        let inner = self.inner();
+        for (key, head) in inboxes {
+            if let Some(user) = inner.users.get(key) {
+                for (_, mailbox) in &user.online {
+                    mailbox.notice(Progress { inbox: head.0, queue: 0 });
+                }
+            }
+        }
+        for (session, head) in queues {
+            if let Some((_, mailbox)) = inner.sessions.get(session) {
+                mailbox.notice(Progress { inbox: 0, queue: *head });
+            }
+        }
+    }
+
+    /// Notices may have been lost: everybody looks again.
+    pub(crate) fn look_again(&self) {
+        for mailbox in self.mailboxes() {
+            mailbox.look_again();
+        }
+    }
+
+    /// Ends every connection.
+    pub(crate) fn end_all(&self, cause: Cause) {
+        for mailbox in self.mailboxes() {
+            mailbox.end(cause);
+        }
+    }
+
+    fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let inner = self.inner();
+        #[expect(clippy::iter_over_hash_type, reason = "all are told the same, in whatever order")]
+        let all = {
+            let mut all = Vec::with_capacity(inner.connections.len());
+            for mailbox in inner.connections.values() {
+                all.push(Arc::clone(mailbox));
+            }
+            all
+        };
+        all
+    }
+
+    /// Ends the connections of a user.
+    pub(crate) fn end_user(&self, account: &AccountId, user: &UserId, cause: Cause) {
+        if let Some(entry) = self.inner().users.get(&InboxKey::of(account, user)) {
+            entry.online.iter().for_each(|(_, mailbox)| mailbox.end(cause));
+        }
+    }
+
+    /// Gives a user's connections a message; each passes it on if it is subscribed.
+    pub(crate) fn to_user(&self, account: &AccountId, user: &UserId, message: &LiveMessage) {
+        if let Some(entry) = self.inner().users.get(&InboxKey::of(account, user)) {
+            entry.online.iter().for_each(|(_, mailbox)| mailbox.live(message.clone()));
+        }
+    }
+
+    /// Users of an account that are online, in order, at most `limit`.
+    pub(crate) fn online_users(&self, account: &AccountId, limit: usize) -> Vec<UserId> {
+        let inner = self.inner();
+        let Some(known) = inner.accounts.get(account) else {
+            return Vec::new();
+        };
+        let is_online = |key: &InboxKey| inner.users.get(key).is_some_and(|user| !user.online.is_empty());
+        known
+            .users
+            .iter()
+            .filter(|(_, key)| is_online(key))
+            .map(|(user, _)| user.clone())
+            .take(limit)
+            .collect()
+    }
+
+    /// A connection follows statuses from now on; those it has to be told now. An exact filter is answered for anybody,
+    /// `user/+/status` for those who are or lately were online.
+    pub(crate) fn follow(
+        &self,
+        account: &AccountId,
+        connection: u64,
+        mailbox: &Arc<Mailbox>,
+        filter: &Arc<str>,
+        wall: Millis,
+    ) -> Vec<(UserId, Bytes)> {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        let known = inner.accounts.entry(account.clone()).or_default();
+        let follower = known.followers.entry(connection).or_insert_with(|| (Arc::clone(mailbox), Vec::new()));
+        if !follower.1.contains(filter) {
+            follower.1.push(Arc::clone(filter));
+        }
+        if let Some(exact) = UserTopic::parse(filter) {
+            let status = inner.users.get(&InboxKey::of(account, &exact.user));
+            let payload = status.map_or_else(|| status_json(0, None), |user| user.status(wall));
+            return vec![(exact.user, payload)];
+        }
+        let status = |key: &InboxKey| inner.users.get(key).map(|user| (user.user.clone(), user.status(wall)));
+        known.users.values().filter_map(status).collect()
+    }
+
+    pub(crate) fn unfollow(&self, account: &AccountId, connection: u64, filter: &str) {
+        let mut inner = self.inner();
+        let Some(known) = inner.accounts.get_mut(account) else {
+            return;
+        };
+        if let Some((_, filters)) = known.followers.get_mut(&connection) {
+            filters.retain(|known| **known != *filter);
+            if filters.is_empty() {
+                known.followers.remove(&connection);
+            }
+        }
+    }
+
+    /// Tells those who follow it that a status has changed.
+    pub(crate) fn tell_status(&self, change: &StatusChange) {
+        let inner = self.inner();
+        let Some(known) = inner.accounts.get(&change.account) else {
+            return;
+        };
+        let kind = topic::UserTopicKind::Status;
+        let name = UserTopic { user: change.user.clone(), kind }.to_string();
+        #[expect(clippy::iter_over_hash_type, reason = "all are told the same, in whatever order")]
+        for (mailbox, filters) in known.followers.values() {
+            if filters.iter().any(|filter| topic::matches(filter, &name)) {
+                mailbox
+                    .live(LiveMessage::Status { user: change.user.clone(), payload: change.payload.clone() });
+            }
+        }
+    }
+
+    /// The statuses that have changed and are due to be told.
+    pub(crate) fn due_statuses(&self, wall: Millis, now_ms: u64) -> Vec<StatusChange> {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        if inner.due.is_empty() {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        inner.due.retain(|key, at| {
+            let is_due = *at <= now_ms;
+            if is_due {
+                due.push(*key);
+            }
+            !is_due
+        });
+        let mut changes = Vec::new();
+        for key in due {
+            let forget = inner.users.len() > self.known_users_max;
+            let Some(user) = inner.users.get_mut(&key) else {
+                continue;
+            };
+            let devices = user.online.len();
+            if user.announced.map(|(devices, _)| devices) != Some(devices) {
+                user.announced = Some((devices, now_ms));
+                let (account, name) = (user.account.clone(), user.user.clone());
+                changes.push(StatusChange { account, user: name, payload: user.status(wall) });
+            }
+            if devices == 0 && forget {
+                inner.forget(key);
+            }
+        }
+        changes
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, key: InboxKey) {
+        if let Some(user) = self.users.remove(&key)
+            && let Some(account) = self.accounts.get_mut(&user.account)
+        {
+            account.users.remove(&user.user);
+            if account.users.is_empty() && account.followers.is_empty() {
+                self.accounts.remove(&user.account);
+            }
+        }
+    }
+}
