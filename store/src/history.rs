@@ -392,7 +392,7 @@ impl History {
 }
 
 /// Time and conversation of an activity key.
-fn place_of(key: &[u8]) -> Option<(u64, u128)> {
+pub(crate) fn place_of(key: &[u8]) -> Option<(u64, u128)> {
     let at = u64::from_be_bytes(key.get(17..25)?.try_into().ok()?);
     let id = u128::from_be_bytes(key.get(25..41)?.try_into().ok()?);
     Some((at, id))

@@ -34,6 +34,7 @@ mod rows;
 mod settings;
 mod tails;
 pub mod topics;
+pub mod verify;
 mod writer;
 
 #[cfg(any(test, feature = "conformance"))]

@@ -14,7 +14,7 @@ fn code(outcome: Outcome) -> ErrorCode {
 }
 
 /// P4.
-pub async fn the_same_command_twice_has_the_effect_of_once(mut world: World) {
+pub async fn the_same_command_twice_has_the_effect_of_once(world: &mut World) {
     let first = world.send("alice", "c1", to_ana(), "hello").await;
     assert_eq!(
         (first.status, first.command_id.as_ref().map(|id| id.as_str())),
@@ -37,14 +37,14 @@ pub async fn the_same_command_twice_has_the_effect_of_once(mut world: World) {
 }
 
 /// P4, the other half.
-pub async fn the_same_id_with_another_body_is_refused(world: World) {
+pub async fn the_same_id_with_another_body_is_refused(world: &mut World) {
     world.send("alice", "c1", to_ana(), "hello").await;
     assert_eq!(code(world.command("alice", "c1", text_message(to_ana(), "bye")).await), ErrorCode::IdReused);
     assert_eq!(world.events("acme", "alice").await.len(), 1);
 }
 
 /// A refusal changes nothing, so the same command may succeed later.
-pub async fn refusals_name_their_code_and_leave_no_trace(world: World) {
+pub async fn refusals_name_their_code_and_leave_no_trace(world: &mut World) {
     let nowhere = ConversationId(5);
     let refused = [
         (text_message(to_conversation(nowhere), "x"), ErrorCode::ConversationUnknown),
@@ -69,7 +69,7 @@ pub async fn refusals_name_their_code_and_leave_no_trace(world: World) {
 }
 
 /// P7 for commands.
-pub async fn nobody_writes_into_another_accounts_conversation(world: World) {
+pub async fn nobody_writes_into_another_accounts_conversation(world: &mut World) {
     let message = world.send("alice", "c1", to_ana(), "hello").await;
     for (to, expected) in [
         (to_conversation(message.conversation), ErrorCode::ConversationUnknown),
@@ -89,7 +89,7 @@ pub async fn nobody_writes_into_another_accounts_conversation(world: World) {
 }
 
 /// Unread = position − read position − own since; the same live, in lists, and after a reopen.
-pub async fn unread_is_position_minus_read_minus_own(mut world: World) {
+pub async fn unread_is_position_minus_read_minus_own(world: &mut World) {
     for n in 1..=3 {
         world.webhook(vec![inbound(&format!("wamid.{n}"), "hi", world.now())]).await;
     }
@@ -125,7 +125,7 @@ pub async fn unread_is_position_minus_read_minus_own(mut world: World) {
 }
 
 /// A direct conversation: both members, `sent` at commit, nothing on its way to WhatsApp.
-pub async fn user_to_user_is_sent_at_commit(world: World) {
+pub async fn user_to_user_is_sent_at_commit(world: &mut World) {
     let message = world.send("alice", "c1", Target::User(user_id("bob")), "lunch?").await;
     let back = world.send("bob", "c1", Target::User(user_id("alice")), "yes").await;
     assert_eq!(message.status, Status::Sent);

@@ -17,7 +17,7 @@ impl World {
 }
 
 /// Newest activity first; pages join without a gap or a repeat; a conversation is listed once.
-pub async fn lists_show_the_newest_first_and_page_without_a_gap(mut world: World) {
+pub async fn lists_show_the_newest_first_and_page_without_a_gap(world: &mut World) {
     for customer in 0..25 {
         world.customer_writes(customer, &format!("wamid.{customer}")).await;
         // Some share a millisecond.
@@ -49,7 +49,7 @@ pub async fn lists_show_the_newest_first_and_page_without_a_gap(mut world: World
 }
 
 /// Newest first, before and after exclusive, `more` exact.
-pub async fn messages_page_both_ways(world: World) {
+pub async fn messages_page_both_ways(world: &mut World) {
     for n in 1..=9 {
         world.customer_writes(1, &format!("wamid.{n}")).await;
     }
@@ -70,7 +70,7 @@ pub async fn messages_page_both_ways(world: World) {
 }
 
 /// P7 for reading: unknown and foreign look alike.
-pub async fn strangers_see_nothing(world: World) {
+pub async fn strangers_see_nothing(world: &mut World) {
     world.customer_writes(1, "wamid.1").await;
     let message = world.newest_message().await;
     let store = &world.store;

@@ -6,7 +6,7 @@ use super::{World, account_id, inbound, text_message, to_ana, user_id};
 use crate::{CommandOp, InboxKey, Op, Outcome};
 
 /// P2: 1, 2, 3 …, the same event under its own number in each member's inbox.
-pub async fn events_are_numbered_without_a_gap_and_alike_for_all_members(world: World) {
+pub async fn events_are_numbered_without_a_gap_and_alike_for_all_members(world: &mut World) {
     for n in 0..20 {
         world.webhook(vec![inbound(&format!("wamid.{n}"), &format!("text {n}"), world.now())]).await;
     }
@@ -22,7 +22,7 @@ pub async fn events_are_numbered_without_a_gap_and_alike_for_all_members(world: 
 }
 
 /// P2 over a restart.
-pub async fn numbers_go_on_after_a_reopen(mut world: World) {
+pub async fn numbers_go_on_after_a_reopen(world: &mut World) {
     for n in 0..5 {
         world.webhook(vec![inbound(&format!("wamid.{n}"), "before", world.now())]).await;
         world.reopen().await;
@@ -33,7 +33,7 @@ pub async fn numbers_go_on_after_a_reopen(mut world: World) {
 }
 
 /// The hot tail is a copy of what is on disk, or absent; never something else.
-pub async fn memory_and_disk_give_the_same_page(world: World) {
+pub async fn memory_and_disk_give_the_same_page(world: &mut World) {
     for n in 0..10 {
         world.webhook(vec![inbound(&format!("wamid.{n}"), "text", world.now())]).await;
     }
@@ -49,7 +49,7 @@ pub async fn memory_and_disk_give_the_same_page(world: World) {
 }
 
 /// 3.1.1 has no reason codes: the refusal is an event, committed before the acknowledgement.
-pub async fn a_refused_command_of_a_311_client_stands_in_the_inbox(world: World) {
+pub async fn a_refused_command_of_a_311_client_stands_in_the_inbox(world: &mut World) {
     let mut to = to_ana();
     if let schemas::command::Target::WhatsApp { number, .. } = &mut to {
         *number = "999".parse().expect("a number id");

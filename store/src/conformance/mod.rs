@@ -1,7 +1,7 @@
 //! The suite that every engine must pass: the trait's promises as tests, one file per subject.
 //!
-//! An engine gives a [`World`]: a way to open its store again and again on the same disk. `conformance_suite!` makes a
-//! test of each case. Not here: what is special to one engine (its own tests).
+//! An engine is a way to open its store again and again on the same disk. `conformance_suite!` makes a test of each
+//! case, and each ends with a check of every invariant on that disk. Not here: what is special to one engine (its own tests).
 
 mod command;
 mod history;
@@ -21,6 +21,7 @@ use schemas::{
     NumberId, Seq, Status, UserId, Wamid,
 };
 
+use crate::verify::Report;
 use crate::{
     Agents, Asker, Clock, CommandOp, Inbound, InboxKey, Number, Op, Outcome, Person, Settings, StatusUpdate,
     Store, Update, UserSeen, WebhookDone, WebhookOp, commit,
@@ -34,8 +35,14 @@ pub use session::*;
 pub use topics::*;
 pub use webhook::*;
 
-/// Opens an engine's store on the same disk, as often as asked.
-pub type Open = Box<dyn Fn(Settings, Clock) -> Arc<dyn Store> + Send + Sync>;
+/// An engine with a disk of its own.
+pub trait Engine: Send + Sync + 'static {
+    /// Opens the store on that disk.
+    fn open(&self, settings: Settings, clock: Clock) -> Arc<dyn Store>;
+
+    /// Checks every invariant of what stands there; the store is closed.
+    fn verify(&self) -> Report;
+}
 
 /// The business number of account `acme`.
 pub const NUMBER: &str = "100000000000001";
@@ -44,7 +51,7 @@ pub const ANA: &str = "+15550000002";
 
 /// A store under test with a clock of its own.
 pub struct World {
-    open: Open,
+    engine: Box<dyn Engine>,
     now: Arc<AtomicU64>,
     /// The store, open.
     pub store: Arc<dyn Store>,
@@ -52,10 +59,10 @@ pub struct World {
 
 impl World {
     /// A store with account `acme`, its number, and agents alice and bob; account `umbrella` with carol.
-    pub async fn new(open: Open) -> Self {
+    pub async fn new(engine: impl Engine) -> Self {
         let now = Arc::new(AtomicU64::new(1_795_000_000_000));
-        let store = open(settings(), clock(&now));
-        let world = Self { open, now, store };
+        let store = engine.open(settings(), clock(&now));
+        let world = Self { engine: Box::new(engine), now, store };
         for (account, user) in [("acme", "alice"), ("acme", "bob"), ("umbrella", "carol")] {
             let seen = UserSeen { account: account_id(account), user: user_id(user), agent: true };
             world.commit(Op::UserSeen(seen)).await;
@@ -75,11 +82,21 @@ impl World {
 
     /// Closes the store and opens it again on the same disk.
     pub async fn reopen(&mut self) {
+        self.close().await;
+        self.store = self.engine.open(settings(), clock(&self.now));
+    }
+
+    async fn close(&mut self) {
         self.store.close().await;
         // The old store must be gone before another may take its folder.
-        let placeholder = crate::engine::memory::open(settings(), clock(&self.now)).expect("memory opens");
-        drop(std::mem::replace(&mut self.store, placeholder));
-        self.store = (self.open)(settings(), clock(&self.now));
+        self.store = crate::engine::memory::open(settings(), clock(&self.now)).expect("memory opens");
+    }
+
+    /// Whatever a case did, no promise is broken on the disk.
+    pub async fn finish(mut self) {
+        self.close().await;
+        let report = self.engine.verify();
+        assert_eq!(report.violations, [], "after the case");
     }
 
     /// Commits an op that must succeed.
@@ -216,11 +233,11 @@ fn clock(now: &Arc<AtomicU64>) -> Clock {
     Arc::new(move || Millis(now.load(Ordering::SeqCst)))
 }
 
-/// Makes a test of every case for the engine that `$open` (an expression of type [`Open`]) opens.
+/// Makes a test of every case for the engine that `$engine` (an expression of a type that is an [`Engine`]) makes.
 #[macro_export]
 macro_rules! conformance_suite {
-    ($open:expr) => {
-        $crate::conformance_suite!(@cases $open,
+    ($engine:expr) => {
+        $crate::conformance_suite!(@cases $engine,
             events_are_numbered_without_a_gap_and_alike_for_all_members,
             numbers_go_on_after_a_reopen,
             memory_and_disk_give_the_same_page,
@@ -257,12 +274,13 @@ macro_rules! conformance_suite {
             strangers_see_nothing,
         );
     };
-    (@cases $open:expr, $($case:ident,)+) => {
+    (@cases $engine:expr, $($case:ident,)+) => {
         $(
             #[tokio::test]
             async fn $case() {
-                let world = $crate::conformance::World::new($open).await;
-                $crate::conformance::$case(world).await;
+                let mut world = $crate::conformance::World::new($engine).await;
+                $crate::conformance::$case(&mut world).await;
+                world.finish().await;
             }
         )+
     };

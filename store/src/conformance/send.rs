@@ -32,7 +32,7 @@ fn wamid(text: &str) -> Wamid {
 }
 
 /// Started once, ended once; the wamid is announced, the status waits for WhatsApp.
-pub async fn a_send_is_attempted_once(mut world: World) {
+pub async fn a_send_is_attempted_once(world: &mut World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     let send = world.start(message.id).await.expect("queued");
     assert_eq!((send.text.as_str(), send.phone.as_deref(), send.attempts), ("hi", Some(super::ANA), 1));
@@ -53,7 +53,7 @@ pub async fn a_send_is_attempted_once(mut world: World) {
 }
 
 /// P6: unknown until WhatsApp says something.
-pub async fn an_attempt_left_open_is_unknown_and_a_status_settles_it(mut world: World) {
+pub async fn an_attempt_left_open_is_unknown_and_a_status_settles_it(world: &mut World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     world.start(message.id).await.expect("queued");
     world.reopen().await;
@@ -76,7 +76,7 @@ pub async fn an_attempt_left_open_is_unknown_and_a_status_settles_it(mut world: 
 }
 
 /// A status may be here before the answer to the POST.
-pub async fn a_status_that_overtakes_the_answer_settles_nothing_twice(world: World) {
+pub async fn a_status_that_overtakes_the_answer_settles_nothing_twice(world: &mut World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     world.start(message.id).await.expect("queued");
     world.webhook(vec![status("wamid.1", Some(message.id), Status::Delivered, world.now())]).await;
@@ -95,7 +95,7 @@ pub async fn a_status_that_overtakes_the_answer_settles_nothing_twice(world: Wor
 }
 
 /// Refused for now, refused for good, sent again.
-pub async fn a_send_that_failed_or_waits_is_where_it_should_be(mut world: World) {
+pub async fn a_send_that_failed_or_waits_is_where_it_should_be(world: &mut World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     world.start(message.id).await.expect("queued");
     let due = Millis(world.now().0 + 4000);

@@ -74,7 +74,7 @@ pub(super) fn subscription(filter: &str) -> Subscription {
 const INBOX: &str = "user/alice/inbox";
 
 /// A new subscription starts at the head; what is acknowledged stays so, and nothing else.
-pub async fn a_session_goes_on_where_it_was_acknowledged(mut world: World) {
+pub async fn a_session_goes_on_where_it_was_acknowledged(world: &mut World) {
     world.messages(0, 3).await;
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     assert!(!state.present && state.inbox.is_none() && state.subscriptions.is_empty());
@@ -102,7 +102,7 @@ pub async fn a_session_goes_on_where_it_was_acknowledged(mut world: World) {
 }
 
 /// Clean start, expiry, expiry 0.
-pub async fn a_session_that_expired_or_is_cleaned_starts_anew(mut world: World) {
+pub async fn a_session_that_expired_or_is_cleaned_starts_anew(world: &mut World) {
     let expiry = 60;
     let state = world.connect("alice", "phone", false, expiry).await;
     world.subscribe(&state, INBOX, None).await;
@@ -130,7 +130,7 @@ pub async fn a_session_that_expired_or_is_cleaned_starts_anew(mut world: World) 
 }
 
 /// The late end of an older connection must not end the session of the newer one.
-pub async fn a_taken_over_connection_cannot_close_its_successor(world: World) {
+pub async fn a_taken_over_connection_cannot_close_its_successor(world: &mut World) {
     let old = world.connect("alice", "phone", false, FOR_EVER).await;
     let new = world.connect("alice", "phone", false, 0).await;
     assert!(new.connection > old.connection && new.present);
@@ -142,7 +142,7 @@ pub async fn a_taken_over_connection_cannot_close_its_successor(world: World) {
 }
 
 /// `after` and `epoch`.
-pub async fn a_subscription_starts_where_the_client_says(world: World) {
+pub async fn a_subscription_starts_where_the_client_says(world: &mut World) {
     world.messages(0, 5).await;
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     let epoch = world.events("acme", "alice").await[0].epoch;
@@ -159,7 +159,7 @@ pub async fn a_subscription_starts_where_the_client_says(world: World) {
 }
 
 /// After a crash nobody knows what was sent: all of it may come again, with DUP.
-pub async fn sessions_outlive_a_reopen_with_everything_counted_as_sent(mut world: World) {
+pub async fn sessions_outlive_a_reopen_with_everything_counted_as_sent(world: &mut World) {
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     world.subscribe(&state, INBOX, None).await;
     world.messages(0, 3).await;

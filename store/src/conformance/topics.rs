@@ -49,7 +49,7 @@ fn texts(queue: &[QueuedMessage]) -> Vec<String> {
 const NOBODY: SessionKey = SessionKey(0);
 
 /// Offline or not, over a reopen, once per session however many of its filters match, until acknowledged.
-pub async fn a_general_message_waits_for_every_session_that_must_not_miss_it(mut world: World) {
+pub async fn a_general_message_waits_for_every_session_that_must_not_miss_it(world: &mut World) {
     let phone = world.connect("alice", "phone", false, FOR_EVER).await;
     let with_id = |filter, qos, id| Subscription { qos, id: Some(id), ..subscription(filter) };
     let overlapping = vec![with_id("t/#", QoS::AtMostOnce, 1), with_id("t/+", QoS::AtLeastOnce, 2)];
@@ -71,7 +71,7 @@ pub async fn a_general_message_waits_for_every_session_that_must_not_miss_it(mut
 }
 
 /// Acknowledged ones are removed, and their numbers are not given again.
-pub async fn acknowledged_messages_go_and_their_numbers_stay_used(mut world: World) {
+pub async fn acknowledged_messages_go_and_their_numbers_stay_used(world: &mut World) {
     let phone = world.connect("alice", "phone", false, FOR_EVER).await;
     world.subscribe_to(&phone, vec![subscription("t/+")]).await;
     for n in 0..4 {
@@ -101,7 +101,7 @@ pub async fn acknowledged_messages_go_and_their_numbers_stay_used(mut world: Wor
 }
 
 /// P7 and No Local.
-pub async fn queues_are_of_one_account_and_respect_no_local(world: World) {
+pub async fn queues_are_of_one_account_and_respect_no_local(world: &mut World) {
     let phone = world.connect("alice", "phone", false, FOR_EVER).await;
     world.subscribe_to(&phone, vec![Subscription { no_local: true, ..subscription("#") }]).await;
     assert_eq!(world.publish("umbrella", NOBODY, "t", "theirs").await, 0);
@@ -111,7 +111,7 @@ pub async fn queues_are_of_one_account_and_respect_no_local(world: World) {
 }
 
 /// Unsubscribed, replaced, ended.
-pub async fn an_unsubscribed_session_gets_nothing_more(mut world: World) {
+pub async fn an_unsubscribed_session_gets_nothing_more(world: &mut World) {
     let phone = world.connect("alice", "phone", false, FOR_EVER).await;
     world.subscribe_to(&phone, vec![subscription("t/+"), subscription("u")]).await;
     assert_eq!(world.publish("acme", NOBODY, "t/x", "1").await, 1);

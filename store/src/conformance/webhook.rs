@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// P5: delivered again and again.
-pub async fn the_same_webhook_five_times_is_one_message(mut world: World) {
+pub async fn the_same_webhook_five_times_is_one_message(world: &mut World) {
     for round in 0..5 {
         let done = world.webhook(vec![inbound("wamid.A", "hi", world.now())]).await;
         assert_eq!((done.applied, done.repeated), (u32::from(round == 0), u32::from(round > 0)));
@@ -19,7 +19,7 @@ pub async fn the_same_webhook_five_times_is_one_message(mut world: World) {
 }
 
 /// One body, a thousand updates, in order.
-pub async fn a_thousand_updates_are_a_thousand_effects(world: World) {
+pub async fn a_thousand_updates_are_a_thousand_effects(world: &mut World) {
     let updates: Vec<_> =
         (0..1000).map(|n| inbound(&format!("wamid.{n}"), &n.to_string(), world.now())).collect();
     assert_eq!(world.webhook(updates).await.applied, 1000);
@@ -36,7 +36,7 @@ pub async fn a_thousand_updates_are_a_thousand_effects(world: World) {
 }
 
 /// All 24 orders of four statuses; each rise is announced once and nothing falls.
-pub async fn statuses_in_any_order_end_at_the_highest(world: World) {
+pub async fn statuses_in_any_order_end_at_the_highest(world: &mut World) {
     let ranks = [Status::Sent, Status::Delivered, Status::Read, Status::Failed];
     let mut orders = vec![];
     for a in 0..4 {
@@ -83,7 +83,7 @@ pub async fn statuses_in_any_order_end_at_the_highest(world: World) {
 }
 
 /// A status may come before anybody knows whose it is.
-pub async fn a_status_before_its_wamid_is_known_is_applied_later(mut world: World) {
+pub async fn a_status_before_its_wamid_is_known_is_applied_later(world: &mut World) {
     let message = world.send("alice", "c1", to_ana(), "hi").await;
     world.commit(Op::SendStart(message.id)).await;
     let early = [
@@ -103,7 +103,7 @@ pub async fn a_status_before_its_wamid_is_known_is_applied_later(mut world: Worl
 }
 
 /// `biz_opaque_callback_data` is what anybody wrote there.
-pub async fn a_status_of_a_foreign_message_id_changes_nothing(world: World) {
+pub async fn a_status_of_a_foreign_message_id_changes_nothing(world: &mut World) {
     world.webhook(vec![inbound("wamid.A", "hi", world.now())]).await;
     let theirs = world.newest_message().await;
     assert_eq!(theirs.status, Status::Delivered);
@@ -115,7 +115,7 @@ pub async fn a_status_of_a_foreign_message_id_changes_nothing(world: World) {
 }
 
 /// Somebody else's number in our webhook.
-pub async fn an_unknown_number_is_counted_and_disturbs_nothing(world: World) {
+pub async fn an_unknown_number_is_counted_and_disturbs_nothing(world: &mut World) {
     let mut foreign = inbound("wamid.F", "hi", world.now());
     if let Update::Message(message) = &mut foreign {
         message.number = "555".parse().expect("a number id");
@@ -126,7 +126,7 @@ pub async fn an_unknown_number_is_counted_and_disturbs_nothing(world: World) {
 }
 
 /// A large webhook: its body first, its effects in parts; a part again has no effect.
-pub async fn a_journaled_webhook_is_worked_off_once_also_over_a_reopen(mut world: World) {
+pub async fn a_journaled_webhook_is_worked_off_once_also_over_a_reopen(world: &mut World) {
     let body: bytes::Bytes = b"the raw body".as_slice().into();
     let Outcome::Journaled(id) =
         world.commit(Op::Journal(JournalOp { body: body.clone(), received_us: 5 })).await
@@ -157,7 +157,7 @@ pub async fn a_journaled_webhook_is_worked_off_once_also_over_a_reopen(mut world
 }
 
 /// BSUID, parent BSUID, phone: any may be missing, all lead to the same person.
-pub async fn persons_are_found_by_any_of_their_ids(world: World) {
+pub async fn persons_are_found_by_any_of_their_ids(world: &mut World) {
     let person = |phone: Option<&str>, user: Option<&str>, parent: Option<&str>| Person {
         phone: phone.map(str::to_owned),
         user_id: user.map(str::to_owned),

@@ -49,6 +49,20 @@ pub fn open(
     Log::start(Arc::new(rows), settings, clock, &path.display().to_string())
 }
 
+/// Checks every invariant of the store in a folder that no process has open; changes nothing.
+///
+/// # Errors
+/// [`OpenError`]: the folder holds no store, is in use, or cannot be read.
+pub fn verify(
+    path: &Path,
+    sizes: Sizes,
+    progress: &mut dyn FnMut(usize, usize, u64),
+) -> Result<crate::verify::Report, OpenError> {
+    let rows = Fjall::open(path, sizes)
+        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
+    Ok(crate::verify::verify(&rows, progress)?)
+}
+
 /// Tables that are written together and read alike share a keyspace: each keyspace costs a memtable.
 const SPACES: [&str; 5] = ["log", "inbox", "queue", "journal", "rest"];
 

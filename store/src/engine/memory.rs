@@ -32,6 +32,14 @@ impl Disk {
     pub fn open(&self, settings: Settings, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
         Log::start(self.0.clone(), settings, clock, "memory")
     }
+
+    /// Checks every invariant of what stands on this disk.
+    ///
+    /// # Errors
+    /// [`OpenError`] never: memory is always readable.
+    pub fn verify(&self) -> Result<crate::verify::Report, OpenError> {
+        Ok(crate::verify::verify(&*self.0, &mut |_, _, _| {})?)
+    }
 }
 
 #[derive(Default)]

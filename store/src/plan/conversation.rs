@@ -47,7 +47,7 @@ pub(crate) fn list_of_user(account: &AccountId, user: &UserId) -> u128 {
 }
 
 /// The lists a conversation stands in.
-fn lists(row: &ConversationRow) -> Vec<u128> {
+pub(crate) fn lists(row: &ConversationRow) -> Vec<u128> {
     match &row.number {
         Some(number) => vec![list_of_number(&row.account, number)],
         None => row.members.iter().map(|user| list_of_user(&row.account, user)).collect(),

@@ -84,7 +84,6 @@ pub(crate) enum Table {
 
 impl Table {
     /// All tables, in the order of their numbers.
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 20] = [
         Self::Meta,
         Self::Log,

@@ -1,0 +1,304 @@
+//! Checks every invariant that rows can break: what `inboxd verify` and the crash tests run.
+//!
+//! Reads each table once, in key order, and follows its references. Knows the promises, not the plan: a fault of the
+//! plan shows here. Not here: repairing. What is wrong is named by table and key, and stays as it is.
+
+use std::collections::BTreeMap;
+
+use schemas::invariant::InvariantId;
+use schemas::{ConversationId, MessageId, Pos, Seq, Subscription};
+
+use crate::engine::{KeyRange, Order, Rows};
+use crate::error::ReadError;
+use crate::keys::InboxKey;
+use crate::rows::{
+    ContactRow, ConversationRow, CursorRow, DedupeRow, InboxBody, InboxRow, JournalRow, LogRow, MemberRow,
+    OpenRow, ParkedRow, ProgressRow, QueueRow, SessionRow, StateRow, Table, UserRow, decode, decode_place,
+    decode_u128, keys,
+};
+
+/// Violations named one by one; more are only counted, so that a damaged store does not fill memory.
+pub const NAMED_MAX: usize = 1_000;
+
+/// One broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise.
+    pub invariant: InvariantId,
+    /// Table of the row.
+    pub table: &'static str,
+    /// Key of the row, as hexadecimal digits.
+    pub key: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rows of each table.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// The first [`NAMED_MAX`] violations.
+    pub violations: Vec<Violation>,
+    /// All of them.
+    pub count: u64,
+}
+
+/// Checks all rows. `progress` hears after each table: tables done, tables in all, rows read.
+pub(crate) fn verify(
+    rows: &dyn Rows,
+    progress: &mut dyn FnMut(usize, usize, u64),
+) -> Result<Report, ReadError> {
+    let mut check = Check { rows, report: Report::default(), previous: None };
+    let mut read = 0;
+    for (index, table) in Table::ALL.into_iter().enumerate() {
+        read += check.table(table)?;
+        progress(index + 1, Table::ALL.len(), read);
+    }
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    rows: &'a dyn Rows,
+    report: Report,
+    /// Owner and number of the row before, in tables whose rows are numbered per owner.
+    previous: Option<(u128, u64)>,
+}
+
+impl Check<'_> {
+    fn table(&mut self, table: Table) -> Result<u64, ReadError> {
+        self.previous = None;
+        let mut count = 0;
+        self.rows.scan(&KeyRange::prefix(keys::all(table)), Order::Ascending, &mut |key, value| {
+            count += 1;
+            match self.row(table, key, value) {
+                Err(ReadError::Corrupt { why, .. }) => self.broken(InvariantId::P1, key, why),
+                other => other?,
+            }
+            Ok(true)
+        })?;
+        self.report.rows.insert(Table::name(table as u8), count);
+        Ok(count)
+    }
+
+    fn row(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        match table {
+            Table::Meta => Ok(()),
+            Table::Log => self.log(key, value),
+            Table::State => self.of_message(key, decode::<StateRow>(key, value).map(drop)),
+            Table::Inbox => self.inbox(key, value),
+            Table::Conversation => self.conversation(key, value),
+            Table::Activity => self.activity(key),
+            Table::Member => decode::<MemberRow>(key, value).map(drop),
+            Table::Contact => decode::<ContactRow>(key, value).map(drop),
+            Table::Identity => {
+                let contact = schemas::ContactId(decode_u128(key, value)?);
+                self.refers(InvariantId::P5, key, &keys::contact(contact), "its contact is missing")
+            }
+            Table::Wamid => {
+                let message = decode_place(key, value)?;
+                self.refers(InvariantId::P5, key, &keys::log(message), "its message is missing")
+            }
+            Table::Dedupe => match decode::<DedupeRow>(key, value)?.message {
+                Some(message) => {
+                    self.refers(InvariantId::P4, key, &keys::log(message), "its message is missing")
+                }
+                None => Ok(()),
+            },
+            Table::Open => self.of_message(key, decode::<OpenRow>(key, value).map(drop)),
+            Table::Journal => decode::<JournalRow>(key, value).map(drop),
+            Table::Progress => {
+                decode::<ProgressRow>(key, value)?;
+                let mut journal = key.to_vec();
+                journal[0] = Table::Journal as u8;
+                self.refers(InvariantId::P5, key, &journal, "its webhook is missing")
+            }
+            Table::Session => decode::<SessionRow>(key, value).map(drop),
+            Table::Cursor => self.cursor(key, value),
+            Table::Subscription => decode::<Subscription>(key, value).map(drop),
+            Table::Queue => self.queue(key, value),
+            Table::User => self.user(key, value),
+            Table::Parked => decode::<ParkedRow>(key, value).map(drop),
+        }
+    }
+
+    fn broken(&mut self, invariant: InvariantId, key: &[u8], what: impl Into<String>) {
+        self.report.count += 1;
+        if self.report.violations.len() < NAMED_MAX {
+            let hex = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let table = Table::name(key.first().copied().unwrap_or(0));
+            self.report.violations.push(Violation { invariant, table, key: hex, what: what.into() });
+        }
+    }
+
+    fn refers(&mut self, invariant: InvariantId, key: &[u8], to: &[u8], what: &str) -> Result<(), ReadError> {
+        if self.rows.get(to)?.is_none() {
+            self.broken(invariant, key, what);
+        }
+        Ok(())
+    }
+
+    fn of_message(&mut self, key: &[u8], row: Result<(), ReadError>) -> Result<(), ReadError> {
+        row?;
+        match keys::message_of(key) {
+            Some(message) => self.refers(InvariantId::P1, key, &keys::log(message), "its message is missing"),
+            None => Ok(()),
+        }
+    }
+
+    /// Rows of one owner have the numbers after each other; `first` says whether an owner must start at 1.
+    fn numbered(&mut self, key: &[u8], must_start_at_one: bool) {
+        let (Some(owner), Some(number)) = (keys::owner_of(key), keys::number_of(key)) else {
+            return self.broken(InvariantId::P2, key, "its key is too short");
+        };
+        let expected = match self.previous {
+            Some((before, n)) if before == owner => Some(n + 1),
+            _ => must_start_at_one.then_some(1),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != number) {
+            self.broken(InvariantId::P2, key, format!("number {number} where {expected} should be"));
+        }
+        self.previous = Some((owner, number));
+    }
+
+    fn log(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        self.numbered(key, true);
+        let row: LogRow = decode(key, value)?;
+        if let (Some(reply), Some(own)) = (row.reply_to, keys::message_of(key)) {
+            let to = keys::log(MessageId { pos: reply, ..own });
+            self.refers(InvariantId::P1, key, &to, "the message it answers is missing")?;
+        }
+        let conversation = keys::conversation(ConversationId(keys::owner_of(key).unwrap_or_default()));
+        self.refers(InvariantId::P1, key, &conversation, "its conversation is missing")
+    }
+
+    fn inbox(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        // Retention removes from the front, so an inbox may start anywhere; after that there is no gap.
+        self.numbered(key, false);
+        let row: InboxRow = decode(key, value)?;
+        let pos = match row.body {
+            InboxBody::Created { pos } | InboxBody::Status { pos, .. } | InboxBody::Read { pos, .. } => pos,
+            InboxBody::Failed { .. } | InboxBody::Conversation(_) | InboxBody::Contact(_) => return Ok(()),
+        };
+        let conversation = ConversationId(row.conversation.unwrap_or_default());
+        let message = keys::log(MessageId { conversation, pos });
+        self.refers(InvariantId::P2, key, &message, "the message it speaks of is missing")
+    }
+
+    fn conversation(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let row: ConversationRow = decode(key, value)?;
+        let id = ConversationId(keys::owner_of(key).unwrap_or_default());
+        let mut head = Pos::default();
+        self.rows.scan(&KeyRange::prefix(keys::log_of(id)), Order::Descending, &mut |key, _| {
+            head = Pos(keys::number_of(key).unwrap_or_default());
+            Ok(false)
+        })?;
+        if head != row.head {
+            self.broken(
+                InvariantId::P2,
+                key,
+                format!("its head is {}, its log ends at {}", row.head.0, head.0),
+            );
+        }
+        for list in crate::plan::conversation::lists(&row) {
+            let place = keys::activity(list, row.activity_at, id);
+            if row.head > Pos::default() {
+                self.refers(InvariantId::P2, key, &place, "it is in the chat but not in the list")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn activity(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let Some((at, id)) = crate::history::place_of(key) else {
+            self.broken(InvariantId::P2, key, "its key is too short");
+            return Ok(());
+        };
+        let conversation = keys::conversation(ConversationId(id));
+        match self.rows.get(&conversation)? {
+            None => self.broken(InvariantId::P2, key, "it is in the list but not in the chat"),
+            Some(value) => {
+                let row: ConversationRow = decode(&conversation, &value)?;
+                if row.activity_at != at {
+                    self.broken(InvariantId::P2, key, "the conversation stands in the list twice");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cursor(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let cursor: CursorRow = decode(key, value)?;
+        let mut session = key.to_vec();
+        session[0] = Table::Session as u8;
+        let Some(value) = self.rows.get(&session)? else { return Ok(()) };
+        let row: SessionRow = decode(&session, &value)?;
+        let inbox = InboxKey::of(&row.account, &row.user);
+        let mut head = Seq::default();
+        self.rows.scan(&KeyRange::prefix(keys::inbox_of(inbox)), Order::Descending, &mut |key, _| {
+            head = Seq(keys::number_of(key).unwrap_or_default());
+            Ok(false)
+        })?;
+        if cursor.inbox > head.0 {
+            self.broken(
+                InvariantId::P3,
+                key,
+                format!("it stands at {}, its inbox ends at {}", cursor.inbox, head.0),
+            );
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        self.numbered(key, false);
+        decode::<QueueRow>(key, value).map(drop)
+    }
+
+    fn user(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let row: UserRow = decode(key, value)?;
+        if keys::user(InboxKey::of(&row.account, &row.user)) != key {
+            self.broken(InvariantId::P7, key, "it stands under another user's key");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::memory::Memory;
+    use crate::rows::encode;
+
+    fn inbox_row(pos: u64) -> Vec<u8> {
+        let body = InboxBody::Created { pos: Pos(pos) };
+        encode(&InboxRow { id: 1, at: 1, conversation: Some(9), unread: None, body })
+    }
+
+    #[test]
+    fn planted_faults_are_named_by_promise_and_place() {
+        let memory = Memory::default();
+        let inbox = InboxKey(5);
+        let batch = [
+            (keys::inbox(inbox, Seq(1)), Some(inbox_row(1))),
+            (keys::inbox(inbox, Seq(3)), Some(inbox_row(2))),
+            (keys::activity(7, 1, ConversationId(9)), Some(Vec::new())),
+            (keys::user(InboxKey(1)), Some(vec![99])),
+        ];
+        memory.commit(batch.into_iter().collect(), true).expect("memory takes everything");
+        let report = verify(&memory, &mut |_, _, _| {}).expect("memory is readable");
+        let found: Vec<_> =
+            report.violations.iter().map(|v| (v.invariant, v.table, v.what.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (InvariantId::P2, "inbox", "the message it speaks of is missing"),
+                (InvariantId::P2, "inbox", "number 3 where 2 should be"),
+                (InvariantId::P2, "inbox", "the message it speaks of is missing"),
+                (InvariantId::P2, "activity", "it is in the list but not in the chat"),
+                (InvariantId::P1, "user", "value version 99, this program reads 1"),
+            ]
+        );
+        assert_eq!(report.rows.get("inbox"), Some(&2));
+        assert_eq!(report.count, 5);
+    }
+}
