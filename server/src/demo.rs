@@ -22,6 +22,8 @@ const DATA_DIR: &str = "./inboxd-data/demo";
 const ACCOUNT: &str = "demo";
 /// Its two agents. The first is the one who is signed in by the printed address.
 const AGENTS: [&str; 2] = ["alice", "bob"];
+/// Connections of each kind: enough to try things out, within what any shell allows.
+const CONNECTIONS_MAX: &str = "1000";
 /// How long the printed tokens are valid: a demo that was left open over a weekend still works.
 const TOKEN_SECS: u64 = 7 * 86_400;
 
@@ -45,6 +47,8 @@ fn presets() -> Result<Vec<(&'static str, String)>, Failure> {
         ("data_dir", DATA_DIR.to_owned()),
         ("listen.mqtt", "127.0.0.1:1883".to_owned()),
         ("listen.http", "127.0.0.1:8080".to_owned()),
+        ("listen.http_connections_max", CONNECTIONS_MAX.to_owned()),
+        ("mqtt.connections_max", CONNECTIONS_MAX.to_owned()),
         ("log.level", "warn".to_owned()),
         ("whatsapp.app_secret", secret()?),
         ("whatsapp.number[0].account", ACCOUNT.to_owned()),

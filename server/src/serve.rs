@@ -6,12 +6,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::config::{AuthKeys, Config};
-use crate::wire::{Addresses, Listeners};
-use crate::{Failure, cli, shutdown, telemetry, wire};
+use crate::config::{AuthKeys, Config, Refused311};
+use crate::wire::Addresses;
+use crate::{Failure, cli, open_files, shutdown, telemetry, wire};
 
 pub(crate) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
     let config = cli::load(config)?;
@@ -27,7 +26,12 @@ pub(crate) fn prepare(config: &Config) -> Result<Runtime, Failure> {
         let what = "auth.jwks_url: this build cannot fetch keys yet; use hs256_secret_file, or neither";
         return Err(Failure::Usage(what.to_owned()));
     }
+    if config.mqtt.refused_publish_311 == Refused311::Close {
+        let what = "mqtt.refused_publish_311: this build can only \"acknowledge\" yet";
+        return Err(Failure::Usage(what.to_owned()));
+    }
     telemetry::init_logs(&config.log)?;
+    open_files::raise(config.mqtt.connections_max.saturating_add(config.listen.http_connections_max));
     // Every TLS connection of this process, in and out, uses this provider.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -52,15 +56,10 @@ pub(crate) async fn until_stopped(
     let mut stop =
         shutdown::on_signals().map_err(|e| Failure::Failed(format!("cannot catch signals: {e}")))?;
     let metrics = telemetry::init_metrics()?;
-    let listeners = Listeners {
-        mqtt: listen("mqtt", &config.listen.mqtt).await?,
-        http: listen("http", &config.listen.http).await?,
-        admin: listen("admin", &config.listen.admin).await?,
-    };
-    let addresses = listeners.addresses()?;
-    warn_of_plain_listeners(&addresses);
-    let mut server = wire::start(config, listeners, metrics).await?;
-    print_ready(&addresses, &after_ready(&addresses)?);
+    let mut server = wire::start(config, metrics).await?;
+    let addresses = server.addresses();
+    warn_of_plain_listeners(addresses);
+    print_ready(addresses, &after_ready(addresses)?);
     tracing::info!(mqtt = %addresses.mqtt, http = %addresses.http, admin = %addresses.admin, "ready");
     tokio::select! {
         () = stop.requested() => {}
@@ -69,12 +68,6 @@ pub(crate) async fn until_stopped(
     server.stop(Duration::from_millis(config.mqtt.shutdown_grace_ms)).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn listen(key: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|e| Failure::Failed(format!("cannot listen on {address} (listen.{key}): {e}")))
 }
 
 fn warn_of_plain_listeners(addresses: &Addresses) {

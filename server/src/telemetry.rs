@@ -82,11 +82,10 @@ fn recorder() -> Result<metrics_exporter_prometheus::PrometheusRecorder, Failure
     Ok(builder.build_recorder())
 }
 
-/// What every crate's metrics mean, and which build this is.
+/// What the metrics mean that no part describes when it starts.
 fn describe() {
     auth_hook::metrics::describe();
-    metrics::describe_gauge!("inboxd_build_info", "1, with the version of this build");
-    metrics::gauge!("inboxd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    crate::metrics::describe();
 }
 
 #[cfg(test)]

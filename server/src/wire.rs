@@ -13,56 +13,50 @@ use store::Store;
 use store::engine::embedded;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::config::{AuthKeys, Config, OnUnknown, Secret};
 use crate::keys::{self, Missing};
-use crate::shutdown::{self, Shutdown, Trigger};
-use crate::{Failure, web};
+use crate::shutdown::{self, Trigger};
+use crate::{Failure, http, web};
 
 /// The store's folder in `data_dir`.
 const STORE_FOLDER: &str = "store";
 /// How often the store is asked whether its writer lives. It can only be cured by a new start, so the process ends.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// Bound, not yet accepting.
-pub(crate) struct Listeners {
-    pub(crate) mqtt: TcpListener,
-    pub(crate) http: TcpListener,
-    pub(crate) admin: TcpListener,
-}
+/// How long an HTTP connection may wait for its next request. Longer than the 60 s after which common proxies give up
+/// a connection to their server: who gives up first must be the one who would otherwise send a request into the void.
+const HTTP_IDLE: Duration = Duration::from_secs(75);
+/// Connections to the admin listener: a monitoring system, a few operators, their scripts.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// Where they are; the port is the real one also where the configuration says 0.
+/// Where the listeners are; the port is the real one also where the configuration says 0.
 pub(crate) struct Addresses {
     pub(crate) mqtt: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
 
-impl Listeners {
-    pub(crate) fn addresses(&self) -> Result<Addresses, Failure> {
-        let address =
-            |listener: &TcpListener| listener.local_addr().map_err(failed("a listener has no address"));
-        Ok(Addresses { mqtt: address(&self.mqtt)?, http: address(&self.http)?, admin: address(&self.admin)? })
-    }
-}
-
 /// A running server.
 pub(crate) struct Server {
+    addresses: Addresses,
     trigger: Trigger,
     listeners: JoinSet<()>,
+    broker: broker::Handle,
     bridge: bridge::Handle,
     store: Arc<dyn Store>,
 }
 
 /// Starts everything, the store first: whoever accepts something must be able to keep it. When it returns, every
 /// listener accepts.
-pub(crate) async fn start(
-    config: &Config,
-    listeners: Listeners,
-    metrics: PrometheusHandle,
-) -> Result<Server, Failure> {
-    let Listeners { mqtt, http, admin } = listeners;
+pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server, Failure> {
+    // What needs no undoing comes before what does: an address in use must not leave half a server behind.
+    let http = listen("http", &config.listen.http).await?;
+    let admin = listen("admin", &config.listen.admin).await?;
+    let mqtt = resolve("mqtt", &config.listen.mqtt).await?;
+    let admin_token = admin_token(config)?;
     let store = open_store(config)?;
     let hook = Hook::new(keys::signer(config, Missing::Make)?.verifier(), account_exists(config));
     let page = web::router(&hook.jwks());
@@ -70,23 +64,35 @@ pub(crate) async fn start(
     let bridge = bridge::Bridge::start(bridge_config(config)?, Arc::clone(&store), Arc::new(now_micros))
         .await
         .map_err(failed("cannot start the bridge"))?;
-    let _ = mqtt;
-    let (trigger, stop) = shutdown::channel();
-    let mut tasks = JoinSet::new();
+    let broker = broker::Broker::start(
+        &broker_config(config, mqtt),
+        Arc::clone(&store),
+        Arc::clone(&auth),
+        broker_clock(),
+        broker::BusKind::Router,
+    )
+    .map_err(failed("cannot start the broker"))?;
+    let addresses = Addresses { mqtt: broker.mqtt_addr(), http: address(&http)?, admin: address(&admin)? };
     let history = history_api::Config::default();
-    let routes = bridge
-        .router()
-        .merge(history_api::router(history, Arc::clone(&store), auth, Arc::new(now_micros)))
-        .merge(page);
-    spawn_http(&mut tasks, http, routes, stop.clone());
+    let history = history_api::router(history, Arc::clone(&store), auth, Arc::new(now_micros));
+    let routes = bridge.router().merge(broker.router()).merge(history).merge(page);
     let healthy = Arc::clone(&store);
-    let admin_routes =
-        Admin::new(metrics, Arc::new(move || healthy.health()), &admin_token(config)?).router();
-    spawn_http(&mut tasks, admin, admin_routes, stop);
-    Ok(Server { trigger, listeners: tasks, bridge, store })
+    let administration = Admin::new(metrics, Arc::new(move || healthy.health()), &admin_token);
+    let (trigger, stop) = shutdown::channel();
+    let mut listeners = JoinSet::new();
+    let limits = |connections_max| http::Limits { connections_max, idle: HTTP_IDLE };
+    let of_http = limits(config.listen.http_connections_max);
+    listeners.spawn(http::serve("http", http, routes, of_http, stop.clone()));
+    let of_admin = limits(ADMIN_CONNECTIONS_MAX);
+    listeners.spawn(http::serve("admin", admin, administration.router(), of_admin, stop));
+    Ok(Server { addresses, trigger, listeners, broker, bridge, store })
 }
 
 impl Server {
+    pub(crate) const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
     /// Waits for a part that ends although nobody told it to; does not return while all is well.
     pub(crate) async fn failed(&mut self) -> Failure {
         let mut ticks = tokio::time::interval(HEALTH_EVERY);
@@ -104,22 +110,59 @@ impl Server {
         }
     }
 
-    /// Stops accepting, lets what is in flight end, syncs. The store closes last: everything before it may still have
-    /// something to write.
+    /// Stops accepting, says good-bye, lets what is in flight end, syncs. The store closes last: everything before it
+    /// may still have something to write.
     pub(crate) async fn stop(mut self, grace: Duration) {
-        let deadline = tokio::time::Instant::now() + grace;
+        let deadline = Instant::now() + grace;
         self.trigger.stop();
         let drained = async { while self.listeners.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(deadline, drained).await.is_err() {
-            tracing::warn!("some connections did not end in time");
+        let (left, drained) =
+            tokio::join!(self.broker.shutdown(grace), tokio::time::timeout_at(deadline, drained));
+        if left > 0 || drained.is_err() {
+            tracing::warn!(mqtt = left, "some connections did not end in time");
         }
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if !self.bridge.shutdown(left).await {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        if !self.bridge.shutdown(rest).await {
             tracing::warn!("some sends did not end in time; the next start settles them as unknown");
         }
         // Not under the deadline: it commits what was acknowledged already, which takes one sync.
         self.store.close().await;
     }
+}
+
+async fn listen(key: &str, address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(failed(&format!("cannot listen on {address} (listen.{key})")))
+}
+
+/// The first address of a name.
+async fn resolve(key: &str, address: &str) -> Result<SocketAddr, Failure> {
+    let what = format!("cannot listen on {address} (listen.{key})");
+    let mut found = tokio::net::lookup_host(address).await.map_err(failed(&what))?;
+    found.next().ok_or_else(|| Failure::Failed(format!("{what}: the name has no address")))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(failed("a listener has no address"))
+}
+
+fn broker_config(config: &Config, mqtt: SocketAddr) -> broker::BrokerConfig {
+    let keys = &config.mqtt;
+    let mut broker = broker::BrokerConfig::new(mqtt);
+    broker.connections_max = keys.connections_max;
+    broker.limits.packet_bytes_max = keys.max_packet_bytes;
+    broker.limits.receive_max = keys.receive_maximum;
+    broker.limits.keep_alive_max_s = keys.keep_alive_max_s;
+    broker.limits.store_wait_ms = keys.store_wait_ms;
+    broker
+}
+
+/// The wall clock for what is written down, a monotonic one for time-outs.
+fn broker_clock() -> broker::Clock {
+    let start = Instant::now();
+    Arc::new(move || broker::Now {
+        wall_us: now_micros(),
+        mono_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// An error of starting, in front of its causes.
@@ -234,14 +277,4 @@ fn admin_token(config: &Config) -> Result<Vec<u8>, Failure> {
     let path = &config.admin.token_file;
     let make = || keys::new_secret().map(|secret| format!("{secret}\n"));
     keys::read_or_create(path, make).map_err(failed(&format!("admin token {}", path.display())))
-}
-
-fn spawn_http(tasks: &mut JoinSet<()>, listener: TcpListener, router: axum::Router, mut stop: Shutdown) {
-    tasks.spawn(async move {
-        let served =
-            axum::serve(listener, router).with_graceful_shutdown(async move { stop.requested().await });
-        if let Err(e) = served.await {
-            tracing::error!(error = %e, "an http listener ended");
-        }
-    });
 }

@@ -42,6 +42,8 @@ pub(crate) struct Listen {
     pub(crate) http: String,
     /// Metrics, health, administration.
     pub(crate) admin: String,
+    /// Most connections to `http` at once.
+    pub(crate) http_connections_max: usize,
 }
 
 /// `[store]`
@@ -83,13 +85,13 @@ pub(crate) struct Mqtt {
     /// Answer to refused publishes of MQTT 3.1.1.
     pub(crate) refused_publish_311: Refused311,
     /// Largest packet taken, bytes.
-    pub(crate) max_packet_bytes: u32,
+    pub(crate) max_packet_bytes: usize,
     /// Most unacknowledged publishes taken from one client.
     pub(crate) receive_maximum: u16,
     /// Longest keep alive, seconds.
     pub(crate) keep_alive_max_s: u16,
     /// Most connections at once.
-    pub(crate) connections_max: u32,
+    pub(crate) connections_max: usize,
     /// Time to finish what is in flight at a stop, milliseconds.
     pub(crate) shutdown_grace_ms: u64,
 }
@@ -150,9 +152,9 @@ pub(super) const DAY_MS: u64 = 86_400_000;
 /// A hundred years.
 const DAYS_MAX: u32 = 36_500;
 /// What MQTT allows for one packet (2^28 - 1, four length bytes).
-const PACKET_BYTES_MAX: u32 = 268_435_455;
+const PACKET_BYTES_MAX: usize = 268_435_455;
 /// Below this not even a CONNECT with a token fits.
-const PACKET_BYTES_MIN: u32 = 16 * 1024;
+const PACKET_BYTES_MIN: usize = 16 * 1024;
 /// Most agents that may each get a copy; each costs a row per event.
 const FANOUT_LIMIT: usize = 1024;
 
@@ -227,6 +229,13 @@ impl Listen {
                 "127.0.0.1:9464",
                 "/metrics, /healthz, /readyz without a token, /admin/v1 with one. For this machine and the monitoring only; the port is OpenTelemetry's for Prometheus.",
                 address,
+            ),
+            http_connections_max: r.number(
+                "listen.http_connections_max",
+                10_000,
+                1,
+                1_000_000,
+                "HTTP connections at once, WebSockets not counted; more wait. Each may hold a file descriptor and 64 KiB.",
             ),
         }
     }
