@@ -15,6 +15,8 @@ use crate::Failure;
 use crate::cli::{self, TailArgs};
 use crate::client::{Connection, final_failure};
 
+/// Longest wait for the server to close after our DISCONNECT.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// Pause before connecting again: long enough not to hammer a server that starts.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -78,11 +80,20 @@ impl Tail {
                     }
                 },
                 Ok(Event::Incoming(Packet::Publish(publish))) => self.show(&publish)?,
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ok(()),
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return self.leave().await,
                 Ok(_) => {}
                 Err(e) => self.lost(&e).await?,
             }
         }
+    }
+
+    /// Reads on until the server has closed. To close with unread events resets the connection, and the server may
+    /// then never see the last acknowledgements.
+    async fn leave(mut self) -> Result<(), Failure> {
+        let closed = async { while self.connection.events.poll().await.is_ok() {} };
+        // A server that does not close must not keep us; what it did not see it sends again the next time.
+        let _ = tokio::time::timeout(LEAVE_MAX, closed).await;
+        Ok(())
     }
 
     fn subscribe(&self) -> Result<(), Failure> {

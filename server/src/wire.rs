@@ -2,6 +2,7 @@
 //!
 //! Not here: what a part does, the order of a process's life (`serve`).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::config::{AuthKeys, Config, OnUnknown, Secret};
+use crate::config::{AuthKeys, Config, ENV_PREFIX, OnUnknown, Secret};
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
 use crate::{Failure, http, web};
@@ -71,7 +72,12 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
         broker_clock(),
         broker::BusKind::Router,
     )
-    .map_err(failed("cannot start the broker"))?;
+    .map_err(|e| match e {
+        broker::StartError::Listen { address, source } => {
+            cannot_listen("mqtt", &address.to_string(), &source)
+        }
+        other => failed("cannot start the broker")(other),
+    })?;
     let addresses = Addresses { mqtt: broker.mqtt_addr(), http: address(&http)?, admin: address(&admin)? };
     let history = history_api::Config::default();
     let history = history_api::router(history, Arc::clone(&store), auth, Arc::new(now_micros));
@@ -131,14 +137,26 @@ impl Server {
 }
 
 async fn listen(key: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(failed(&format!("cannot listen on {address} (listen.{key})")))
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|e| cannot_listen(key, address, &e))
 }
 
 /// The first address of a name.
 async fn resolve(key: &str, address: &str) -> Result<SocketAddr, Failure> {
-    let what = format!("cannot listen on {address} (listen.{key})");
-    let mut found = tokio::net::lookup_host(address).await.map_err(failed(&what))?;
-    found.next().ok_or_else(|| Failure::Failed(format!("{what}: the name has no address")))
+    let mut found = tokio::net::lookup_host(address).await.map_err(|e| cannot_listen(key, address, &e))?;
+    let none = || cannot_listen(key, address, &io::Error::other("the name has no address"));
+    found.next().ok_or_else(none)
+}
+
+fn cannot_listen(key: &str, address: &str, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "; another program has it: choose another port with listen.{key} or {}, 0 picks a free one",
+            format_args!("{ENV_PREFIX}LISTEN__{}", key.to_uppercase())
+        ),
+        _ => String::new(),
+    };
+    Failure::Failed(format!("cannot listen on {address} (listen.{key}): {error}{hint}"))
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {

@@ -143,6 +143,61 @@ fn the_demo_prints_an_address_to_open_and_stops_on_ctrl_c() {
 }
 
 #[test]
+fn o1_to_i7_send_and_tail_talk_to_a_running_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = inboxd(folder.path());
+    demo.arg("demo");
+    let server = Server::start(demo);
+    let [mqtt, ..] = server.ready();
+    let token = loop {
+        let line = server.line();
+        if let Some(token) = line.strip_prefix("  T=") {
+            break token.to_owned();
+        }
+    };
+    let mqtt = mqtt.to_string();
+    let client = |command: &str, more: &[&str]| {
+        let common = [command, "--mqtt", &mqtt, "--token", &token];
+        run(folder.path(), &[&common, more].concat())
+    };
+
+    let to_customer = client("send", &["--to", "+12025550143@100000000000001", "--wait", "Hello"]);
+    assert_eq!(to_customer.status.code(), Some(0), "{}", text(&to_customer.stderr));
+    let lines: Vec<serde_json::Value> =
+        text(&to_customer.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["accepted"], true);
+    assert_eq!(lines[1]["data"]["command_id"], lines[0]["id"]);
+    let last = lines.last().unwrap();
+    assert!(["delivered", "read"].contains(&last["data"]["status"].as_str().unwrap()), "{last}");
+
+    // The same id again has the effect of once; another body under it is refused; so is an unknown user.
+    for (to, id, body, code) in [
+        ("user:bob", "one", "Lunch?", 0),
+        ("user:bob", "one", "Lunch?", 0),
+        ("user:bob", "one", "Dinner?", 1),
+        ("user:nobody", "two", "Lunch?", 1),
+    ] {
+        let sent = client("send", &["--to", to, "--id", id, body]);
+        assert_eq!(sent.status.code(), Some(code), "{to} {id} {body}: {}", text(&sent.stderr));
+    }
+
+    let tail = client("tail", &["--after", "0", "--count", "3"]);
+    assert_eq!(tail.status.code(), Some(0), "{}", text(&tail.stderr));
+    let seqs: Vec<u64> = text(&tail.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, [1, 2, 3]);
+
+    // A named session goes on where it left off, and only there.
+    for expected in [1, 2] {
+        let more = ["--session", "desk", "--after", "0", "--count", "1"];
+        let event: serde_json::Value = serde_json::from_str(&text(&client("tail", &more).stdout)).unwrap();
+        assert_eq!(event["seq"], expected);
+    }
+}
+
+#[test]
 fn help_has_an_example_and_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     for command in ["demo", "serve", "config", "token", "tail", "send"] {
