@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use auth_hook::Auth;
 use broker_protocol::{Cause, Limits, LiveMessage, Now};
 use schemas::topic::{UserTopic, UserTopicKind};
-use schemas::{Publication, QoS, Seq};
-use store::{CommitListener, InboxKey, Notices, SessionKey, Store};
+use schemas::{Publication, QoS};
+use store::{CommitListener, Notices, Store};
 use tokio::sync::Notify;
 
 use crate::bus::{Batch, Bus, BusEvent, BusSink};
@@ -133,9 +133,8 @@ impl CommitListener for Doorbell {
 /// From the bus to the connections.
 impl BusSink for Hub {
     fn deliver(&self, batch: Batch) {
-        let (inboxes, queues): (&[(InboxKey, Seq)], &[(SessionKey, u64)]) = (&batch.inboxes, &batch.queues);
-        if !inboxes.is_empty() || !queues.is_empty() {
-            self.registry.notice(inboxes, queues);
+        if !batch.inboxes.is_empty() || !batch.queues.is_empty() {
+            self.registry.notice(&batch.inboxes, &batch.queues);
         }
         for event in batch.events {
             match event {

@@ -103,7 +103,6 @@ impl Handle {
     }
 
     /// The route `/mqtt` for MQTT over WebSocket, to be merged into the HTTP server's.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         conn::websocket::router(Arc::clone(&self.hub))
     }

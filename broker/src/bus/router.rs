@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rumqttd::local::{LinkRx, LinkTx};
+use rumqttd::local::{LinkError, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet};
 use rumqttd::{Broker, Config, Notification, RouterConfig};
 use schemas::Seq;
@@ -74,11 +74,17 @@ impl Shared {
 #[derive(Debug, thiserror::Error)]
 enum BusError {
     #[error("link of the router: {0}")]
-    Link(#[from] rumqttd::local::LinkError),
+    Link(Box<LinkError>),
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
     #[error("the router has closed a link")]
     Closed,
+}
+
+impl From<LinkError> for BusError {
+    fn from(error: LinkError) -> Self {
+        Self::Link(Box::new(error))
+    }
 }
 
 impl RouterBus {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use schemas::{Claims, Encoding, ErrorCode, QoS, Role, topic::UserTopic, topic::UserTopicKind};
 
-use super::deliver::{Inbox, Loose, Window};
 use super::pending::Pending;
+use super::window::{Inbox, Loose, Window};
 use super::{Online, Phase, Session};
 use crate::codec::{ConnAck, Encoder};
 use crate::io::{

@@ -14,6 +14,7 @@ mod pending;
 mod publish;
 mod subscribe;
 mod timer;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::reason::{v5, v311, websocket};
 
 pub use close::Cause;
 use connect::Opening;
-use deliver::{Inbox, Loose, StatusFilter, Window};
 use pending::Pending;
+use window::{Inbox, Loose, StatusFilter, Window};
 
 /// One connection.
 #[derive(Debug)]

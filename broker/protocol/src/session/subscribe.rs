@@ -9,8 +9,8 @@ use schemas::{QoS, Subscription};
 
 use super::Online;
 use super::connect::is_queued;
-use super::deliver::StatusFilter;
 use super::pending::{Subscribing, Waiting};
+use super::window::StatusFilter;
 use crate::io::{Action, Answer, ChangedFilter, Gate, Limits, Now, Output, Request, SubscribedFilter};
 use crate::packet::{Filter, Start, Subscribe};
 use crate::reason::v5;

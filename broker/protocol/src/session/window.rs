@@ -1,0 +1,235 @@
+//! I8. What was sent, what is in flight, what is acknowledged; and which packet identifier a number has.
+//!
+//! Plain bookkeeping. Not here: writing deliveries (`deliver`).
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use schemas::{QoS, Subscription};
+
+use crate::io::{OpenInbox, Origin};
+
+/// Packet identifiers of each numbered source.
+pub(super) const IDS_PER_SOURCE: u64 = 32_000;
+/// First packet identifier of the queue: 1 to 32,000.
+pub(super) const QUEUE_BASE: u16 = 1;
+/// First packet identifier of the inbox: 32,001 to 64,000.
+pub(super) const INBOX_BASE: u16 = 32_001;
+/// First packet identifier of statuses: 64,001 to 65,534, given in turn.
+pub(super) const LOOSE_BASE: u16 = 64_001;
+/// Packet identifier of `inbox.gap`, of which one is in flight at a time.
+pub(super) const GAP_ID: NonZeroU16 = NonZeroU16::MAX;
+/// Slots of the list of deliveries in flight that are kept when it runs empty: an idle connection holds no memory for a
+/// window it once filled.
+const KEPT_SLOTS: usize = 8;
+
+/// A delivery in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) n: u64,
+    /// To be measured when it is acknowledged.
+    pub(super) origin: Option<(Origin, u64)>,
+}
+
+/// A numbered source.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Highest number that was sent or passed over.
+    pub(super) sent: u64,
+    /// Newest number known.
+    pub(super) head: u64,
+    /// What comes again up to here has DUP.
+    pub(super) dup_to: u64,
+    /// Sent and not acknowledged, rising.
+    pub(super) flight: VecDeque<Flight>,
+    /// Where the cursor was last moved to.
+    pub(super) advanced: u64,
+    /// A page is being read.
+    pub(super) reading: bool,
+    /// Is there something to be read, whatever `head` says? True at first: nobody has told a head yet.
+    pub(super) unknown: bool,
+    /// Is it subscribed at all?
+    pub(super) wanted: bool,
+}
+
+impl Window {
+    pub(super) fn at(acked: u64, dup_to: u64) -> Self {
+        Self { sent: acked, head: acked, dup_to, advanced: acked, unknown: true, ..Self::default() }
+    }
+
+    pub(super) const fn set_wanted(&mut self, wanted: bool) {
+        self.wanted = wanted;
+    }
+
+    /// Where to go on after a restart of the connection; what is in flight counts as sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.max(self.dup_to)
+    }
+
+    pub(super) fn acked(&self) -> u64 {
+        self.flight.front().map_or(self.sent, |first| first.n - 1)
+    }
+
+    pub(super) fn backlog(&self) -> u64 {
+        if self.wanted { self.head.saturating_sub(self.acked()) } else { 0 }
+    }
+
+    pub(super) const fn wants_page(&self) -> bool {
+        self.wanted && !self.reading && (self.unknown || self.head > self.sent)
+    }
+
+    pub(super) fn is_caught_up(&self) -> bool {
+        !self.wanted || (!self.unknown && self.head <= self.sent && self.flight.is_empty())
+    }
+
+    pub(super) fn notice(&mut self, head: u64) {
+        self.head = self.head.max(head);
+    }
+
+    /// Is there an identifier for this number that no number in flight has?
+    pub(super) fn id_is_free(&self, n: u64) -> bool {
+        self.flight.front().is_none_or(|first| n - first.n < IDS_PER_SOURCE)
+    }
+
+    pub(super) fn fly(&mut self, n: u64, origin: Option<(Origin, u64)>) {
+        self.flight.push_back(Flight { n, origin });
+    }
+
+    pub(super) fn land(&mut self, n_of_id: u64) -> Option<Flight> {
+        let at = self.flight.iter().position(|flight| flight.n % IDS_PER_SOURCE == n_of_id)?;
+        let landed = self.flight.remove(at);
+        if self.flight.is_empty() && self.flight.capacity() > KEPT_SLOTS {
+            self.flight = VecDeque::new();
+        }
+        landed
+    }
+}
+
+pub(super) fn id(base: u16, n: u64) -> NonZeroU16 {
+    let offset = u16::try_from(n % IDS_PER_SOURCE).unwrap_or_default();
+    NonZeroU16::new(base + offset).unwrap_or(NonZeroU16::MIN)
+}
+
+/// The inbox subscription.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) window: Window,
+    pub(super) topic: Arc<str>,
+    pub(super) subscription_id: Option<u32>,
+    pub(super) qos: QoS,
+    /// QoS 0 is live only: the first page tells the head, and what is before it is passed over.
+    pub(super) skip_to_head: bool,
+    /// A gap to be announced before anything else.
+    pub(super) gap: Option<(u64, u64)>,
+    /// The gap that was announced and is not acknowledged.
+    pub(super) gap_in_flight: Option<(u64, u64)>,
+}
+
+impl Inbox {
+    /// No subscription.
+    pub(super) fn new(dup_to: u64) -> Self {
+        Self {
+            window: Window { dup_to, ..Window::default() },
+            topic: Arc::from(""),
+            subscription_id: None,
+            qos: QoS::AtMostOnce,
+            skip_to_head: false,
+            gap: None,
+            gap_in_flight: None,
+        }
+    }
+
+    /// The subscription of a session that came back.
+    pub(super) fn resume(&mut self, subscription: &Subscription, cursor: OpenInbox, dup_to: u64) {
+        self.start(subscription, cursor, dup_to);
+        self.skip_to_head = cursor.qos == QoS::AtMostOnce;
+    }
+
+    /// SUBSCRIBE. One that existed in this live session keeps where it stands.
+    pub(super) fn subscribe(&mut self, subscription: &Subscription, cursor: OpenInbox, existed: bool) {
+        if existed && self.window.wanted {
+            self.qos = subscription.qos;
+            self.subscription_id = subscription.id;
+        } else {
+            self.start(subscription, cursor, 0);
+        }
+    }
+
+    pub(super) fn start(&mut self, subscription: &Subscription, cursor: OpenInbox, dup_to: u64) {
+        let mut window = Window::at(cursor.acked, dup_to);
+        // [v3:3.10.4-3] [v5:3.10.4-3]: what is in flight from an earlier subscription may still be acknowledged, unless
+        // its numbers come again.
+        if self.window.sent <= cursor.acked {
+            window.flight = std::mem::take(&mut self.window.flight);
+        }
+        window.wanted = true;
+        window.reading = false;
+        self.window = window;
+        self.topic = Arc::clone(&subscription.filter);
+        self.subscription_id = subscription.id;
+        self.qos = subscription.qos;
+        self.gap = cursor.gap;
+        self.gap_in_flight = None;
+        self.skip_to_head = false;
+    }
+
+    pub(super) fn unsubscribe(&mut self) {
+        self.window.wanted = false;
+        self.gap = None;
+        self.gap_in_flight = None;
+    }
+
+    pub(super) fn acked(&self) -> u64 {
+        let below_gap = self.gap_in_flight.or(self.gap).map_or(u64::MAX, |(from, _)| from.saturating_sub(1));
+        self.window.acked().min(below_gap)
+    }
+
+    pub(super) fn backlog(&self) -> u64 {
+        if self.qos == QoS::AtMostOnce { 0 } else { self.window.backlog() }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.window.flight.len() + usize::from(self.gap_in_flight.is_some())
+    }
+
+    pub(super) const fn wants_page(&self) -> bool {
+        // A second gap cannot be announced before the first is acknowledged.
+        self.window.wants_page() && (self.gap.is_none() || self.gap_in_flight.is_none())
+    }
+}
+
+/// Deliveries at QoS 1 that are not numbered: identifiers given in turn, not sent again after a reconnect.
+#[derive(Debug, Default)]
+pub(super) struct Loose {
+    pub(super) flight: Vec<NonZeroU16>,
+    pub(super) next: u16,
+}
+
+impl Loose {
+    pub(super) fn fly(&mut self) -> NonZeroU16 {
+        loop {
+            let id = NonZeroU16::new(LOOSE_BASE + self.next % (GAP_ID.get() - LOOSE_BASE)).unwrap_or(GAP_ID);
+            self.next = self.next.wrapping_add(1);
+            // The window is smaller than the range, so a free one is found.
+            if !self.flight.contains(&id) {
+                self.flight.push(id);
+                return id;
+            }
+        }
+    }
+
+    pub(super) fn land(&mut self, id: NonZeroU16) {
+        if let Some(at) = self.flight.iter().position(|flight| *flight == id) {
+            self.flight.swap_remove(at);
+        }
+    }
+}
+
+/// A subscription to statuses.
+#[derive(Debug)]
+pub(super) struct StatusFilter {
+    pub(super) filter: Arc<str>,
+    pub(super) qos: QoS,
+    pub(super) id: Option<u32>,
+}
