@@ -91,12 +91,7 @@ impl Customers {
         let people: Vec<Customer> = CAST
             .iter()
             .take(config.people)
-            .map(|character| Customer {
-                character,
-                turn: 0,
-                wrote_ms: None,
-                answer_due_ms: None,
-            })
+            .map(|character| Customer { character, turn: 0, wrote_ms: None, answer_due_ms: None })
             .collect();
         let mut agenda = BTreeMap::new();
         let mut at_ms = now_ms;
@@ -104,28 +99,17 @@ impl Customers {
             at_ms += rng.ms(config.opening_after_ms);
             agenda.insert((at_ms, index), Intent::Open);
         }
-        Self {
-            config,
-            rng,
-            people,
-            agenda,
-        }
+        Self { config, rng, people, agenda }
     }
 
     /// Phone number (digits) and name of everybody who takes part.
     pub fn people(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.people
-            .iter()
-            .map(|customer| (customer.character.phone, customer.character.name))
+        self.people.iter().map(|customer| (customer.character.phone, customer.character.name))
     }
 
     /// A message of the business reached somebody; other people's, and reactions, are not answered.
     pub fn received(&mut self, message: Received) {
-        let Some(index) = self
-            .people
-            .iter()
-            .position(|c| c.character.phone == message.phone)
-        else {
+        let Some(index) = self.people.iter().position(|c| c.character.phone == message.phone) else {
             return;
         };
         if message.kind == "reaction" {
@@ -179,9 +163,9 @@ impl Customers {
     fn answer(&mut self, now_ms: u64, index: usize, message: &Received, actions: &mut Vec<CustomerAction>) {
         let customer = &mut self.people[index];
         customer.answer_due_ms = None;
-        customer.wrote_ms = Some(now_ms);
+        let first = customer.wrote_ms.replace(now_ms).is_none();
         let heard = message.text.as_deref().unwrap_or_default();
-        let words = small_talk::answer(customer.character, customer.turn, heard);
+        let words = small_talk::answer(customer.character, customer.turn, first, heard);
         customer.turn += 1;
         // Answers go where the message came from.
         let number = Some(message.number.clone());

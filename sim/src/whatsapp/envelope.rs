@@ -63,34 +63,22 @@ pub struct Person {
 impl Person {
     /// Known by phone number; a leading `+` is dropped, as in Meta's `wa_id`.
     pub fn phone(phone: &str) -> Self {
-        Self {
-            phone: Some(phone.trim_start_matches('+').to_owned()),
-            ..Self::default()
-        }
+        Self { phone: Some(phone.trim_start_matches('+').to_owned()), ..Self::default() }
     }
 
     /// Known by business-scoped user id only.
     pub fn user_id(user_id: &str) -> Self {
-        Self {
-            user_id: Some(user_id.to_owned()),
-            ..Self::default()
-        }
+        Self { user_id: Some(user_id.to_owned()), ..Self::default() }
     }
 
     /// With a profile name.
     pub fn named(self, name: &str) -> Self {
-        Self {
-            name: Some(name.to_owned()),
-            ..self
-        }
+        Self { name: Some(name.to_owned()), ..self }
     }
 
     /// With a business-scoped user id as well.
     pub fn with_user_id(self, user_id: &str) -> Self {
-        Self {
-            user_id: Some(user_id.to_owned()),
-            ..self
-        }
+        Self { user_id: Some(user_id.to_owned()), ..self }
     }
 
     /// The element of `contacts[]`.
@@ -157,18 +145,12 @@ impl StatusUpdate {
 
     /// With the send's `biz_opaque_callback_data`.
     pub fn opaque(self, data: &str) -> Self {
-        Self {
-            opaque: Some(data.to_owned()),
-            ..self
-        }
+        Self { opaque: Some(data.to_owned()), ..self }
     }
 
     /// With `errors[]` of this code.
     pub fn error(self, code: u32) -> Self {
-        Self {
-            error_code: Some(code),
-            ..self
-        }
+        Self { error_code: Some(code), ..self }
     }
 
     fn to_json(&self) -> Value {
@@ -177,16 +159,8 @@ impl StatusUpdate {
         put(&mut status, "status", Some(self.status.as_str()));
         put(&mut status, "timestamp", Some(&self.timestamp_s.to_string()));
         put(&mut status, "recipient_id", self.recipient.phone.as_deref());
-        put(
-            &mut status,
-            "recipient_user_id",
-            self.recipient.user_id.as_deref(),
-        );
-        put(
-            &mut status,
-            "recipient_parent_user_id",
-            self.recipient.parent_user_id.as_deref(),
-        );
+        put(&mut status, "recipient_user_id", self.recipient.user_id.as_deref());
+        put(&mut status, "recipient_parent_user_id", self.recipient.parent_user_id.as_deref());
         put(&mut status, "biz_opaque_callback_data", self.opaque.as_deref());
         if self.priced {
             let pricing =
@@ -245,10 +219,7 @@ pub fn batch(number: &BusinessNumber, updates: &[Update]) -> Vec<u8> {
     let same_kind = |left: &Update, right: &Update| {
         matches!(left, Update::Message(_)) == matches!(right, Update::Message(_))
     };
-    let changes: Vec<Value> = updates
-        .chunk_by(same_kind)
-        .map(|run| change(number, run))
-        .collect();
+    let changes: Vec<Value> = updates.chunk_by(same_kind).map(|run| change(number, run)).collect();
     let entry = json!({ "id": number.waba_id, "changes": changes });
     ascii::to_vec(&json!({ "object": "whatsapp_business_account", "entry": [entry] }))
 }
@@ -290,11 +261,7 @@ fn change(number: &BusinessNumber, run: &[Update]) -> Value {
         }
     }
     let mut value = value_of(number);
-    for (key, list) in [
-        ("contacts", contacts),
-        ("messages", messages),
-        ("statuses", statuses),
-    ] {
+    for (key, list) in [("contacts", contacts), ("messages", messages), ("statuses", statuses)] {
         if !list.is_empty() {
             value.insert(key.to_owned(), Value::Array(list));
         }
@@ -317,11 +284,7 @@ fn message_json(message: &InboundMessage) -> Value {
     let mut json = Map::new();
     put(&mut json, "from", message.from.phone.as_deref());
     put(&mut json, "from_user_id", message.from.user_id.as_deref());
-    put(
-        &mut json,
-        "from_parent_user_id",
-        message.from.parent_user_id.as_deref(),
-    );
+    put(&mut json, "from_parent_user_id", message.from.parent_user_id.as_deref());
     put(&mut json, "id", Some(&message.wamid));
     put(&mut json, "timestamp", Some(&message.timestamp_s.to_string()));
     message.content.put_into(&mut json);

@@ -181,14 +181,7 @@ mod tests {
     #[test]
     fn faults_take_partial_json_and_refuse_unknown_names() {
         let some: Faults = serde_json::from_str(r#"{"repeat":0.5,"delay_ms":[1,2]}"#).expect("partial");
-        assert_eq!(
-            some,
-            Faults {
-                repeat: 0.5,
-                delay_ms: MsRange::new(1, 2),
-                ..Faults::default()
-            }
-        );
+        assert_eq!(some, Faults { repeat: 0.5, delay_ms: MsRange::new(1, 2), ..Faults::default() });
         assert!(serde_json::from_str::<Faults>(r#"{"repaet":0.5}"#).is_err());
     }
 }

@@ -41,18 +41,8 @@ pub const RATE_LIMITED: u32 = 130_429;
 const TABLE: &[GraphError] = &[
     row(1, 400, "API Unknown", "Invalid request or possible server error."),
     row(2, 503, "API Service", "Service temporarily unavailable."),
-    row(
-        4,
-        400,
-        "API Too Many Calls",
-        "The app has reached its API call rate limit.",
-    ),
-    row(
-        10,
-        403,
-        "Permission Denied",
-        "Permission is either not granted or has been removed.",
-    ),
+    row(4, 400, "API Too Many Calls", "The app has reached its API call rate limit."),
+    row(10, 403, "Permission Denied", "Permission is either not granted or has been removed."),
     row(
         INVALID_PARAMETER,
         400,
@@ -71,78 +61,28 @@ const TABLE: &[GraphError] = &[
         "Temporarily blocked for policies violations",
         "The account has been restricted from messaging.",
     ),
-    row(
-        80_007,
-        400,
-        "Rate limit issues",
-        "The WhatsApp Business Account has reached its rate limit.",
-    ),
-    row(
-        RATE_LIMITED,
-        400,
-        "Rate limit hit",
-        "Cloud API message throughput has been reached.",
-    ),
+    row(80_007, 400, "Rate limit issues", "The WhatsApp Business Account has reached its rate limit."),
+    row(RATE_LIMITED, 400, "Rate limit hit", "Cloud API message throughput has been reached."),
     row(
         130_472,
         400,
         "User's number is part of an experiment",
         "Message was not sent as part of an experiment.",
     ),
-    row(
-        UNKNOWN_ERROR,
-        500,
-        "Something went wrong",
-        "Message failed to send due to an unknown error.",
-    ),
-    row(
-        131_005,
-        403,
-        "Access denied",
-        "Permission is either not granted or has been removed.",
-    ),
+    row(UNKNOWN_ERROR, 500, "Something went wrong", "Message failed to send due to an unknown error."),
+    row(131_005, 403, "Access denied", "Permission is either not granted or has been removed."),
     row(
         MISSING_PARAMETER,
         400,
         "Required parameter is missing",
         "The request is missing a required parameter.",
     ),
-    row(
-        PARAMETER_VALUE,
-        400,
-        "Parameter value is not valid",
-        "One or more parameter values are invalid.",
-    ),
-    row(
-        OVERLOADED,
-        503,
-        "Service unavailable",
-        "A service is temporarily unavailable.",
-    ),
-    row(
-        131_021,
-        400,
-        "Recipient cannot be sender",
-        "Sender and recipient phone number is the same.",
-    ),
-    row(
-        UNDELIVERABLE,
-        400,
-        "Message undeliverable",
-        "Unable to deliver message.",
-    ),
-    row(
-        131_030,
-        400,
-        "Recipient phone number not in allowed list",
-        "Add the recipient to the allowed list.",
-    ),
-    row(
-        131_031,
-        403,
-        "Business Account locked",
-        "The account is locked or its data cannot be verified.",
-    ),
+    row(PARAMETER_VALUE, 400, "Parameter value is not valid", "One or more parameter values are invalid."),
+    row(OVERLOADED, 503, "Service unavailable", "A service is temporarily unavailable."),
+    row(131_021, 400, "Recipient cannot be sender", "Sender and recipient phone number is the same."),
+    row(UNDELIVERABLE, 400, "Message undeliverable", "Unable to deliver message."),
+    row(131_030, 400, "Recipient phone number not in allowed list", "Add the recipient to the allowed list."),
+    row(131_031, 403, "Business Account locked", "The account is locked or its data cannot be verified."),
     row(
         131_042,
         400,
@@ -167,30 +107,15 @@ const TABLE: &[GraphError] = &[
         "Meta chose not to deliver",
         "This message was not delivered to maintain healthy ecosystem engagement.",
     ),
-    row(
-        131_051,
-        400,
-        "Unsupported message type",
-        "Message type is not currently supported.",
-    ),
-    row(
-        131_053,
-        400,
-        "Media upload error",
-        "Unable to upload the media used in the message.",
-    ),
+    row(131_051, 400, "Unsupported message type", "Message type is not currently supported."),
+    row(131_053, 400, "Media upload error", "Unable to upload the media used in the message."),
     row(
         131_056,
         400,
         "Pair rate limit hit",
         "Too many messages from this number to the same recipient in a short time.",
     ),
-    row(
-        131_057,
-        500,
-        "Account in maintenance mode",
-        "Business Account is in maintenance mode.",
-    ),
+    row(131_057, 500, "Account in maintenance mode", "Business Account is in maintenance mode."),
     row(
         132_000,
         400,
@@ -203,12 +128,7 @@ const TABLE: &[GraphError] = &[
         "Template does not exist",
         "The template does not exist in the language or has not been approved.",
     ),
-    row(
-        133_004,
-        503,
-        "Server Temporarily Unavailable",
-        "Server is temporarily unavailable.",
-    ),
+    row(133_004, 503, "Server Temporarily Unavailable", "Server is temporarily unavailable."),
     row(
         133_010,
         400,
@@ -218,12 +138,7 @@ const TABLE: &[GraphError] = &[
 ];
 
 const fn row(code: u32, http: u16, title: &'static str, details: &'static str) -> GraphError {
-    GraphError {
-        code,
-        http,
-        title,
-        details,
-    }
+    GraphError { code, http, title, details }
 }
 
 /// Meta's row for `code`; a code the table lacks is a plain HTTP 400, so that a test may use any number.

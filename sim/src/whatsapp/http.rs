@@ -54,9 +54,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        let since_epoch = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         since_epoch.as_millis().try_into().unwrap_or(u64::MAX)
     }
 }
@@ -170,24 +168,17 @@ impl WhatsAppSim {
                 deliveries: VecDeque::new(),
             }),
         });
-        let app = control::router()
-            .fallback(graph::serve)
-            .with_state(Arc::clone(&shared));
+        let app = control::router().fallback(graph::serve).with_state(Arc::clone(&shared));
         let service = app.into_make_service_with_connect_info::<Connection>();
         let stopped = shared.stopped();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let served = axum::serve(CuttableListener(tcp), service)
-                .with_graceful_shutdown(stopped)
-                .await;
+            let served = axum::serve(CuttableListener(tcp), service).with_graceful_shutdown(stopped).await;
             if let Err(error) = served {
                 tracing::error!(%error, "simulator stopped serving");
             }
         });
-        tasks.spawn(deliver::run(
-            Arc::clone(&shared),
-            config.delivery_concurrency.max(1),
-        ));
+        tasks.spawn(deliver::run(Arc::clone(&shared), config.delivery_concurrency.max(1)));
         tracing::info!(%addr, "simulator of whatsapp is up");
         Ok(Handle::new(addr, shared, tasks))
     }

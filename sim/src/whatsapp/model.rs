@@ -68,13 +68,7 @@ pub struct CustomerAction {
 impl CustomerAction {
     /// A message from `phone` to the first number.
     pub fn new(phone: &str, content: Content) -> Self {
-        Self {
-            phone: phone.to_owned(),
-            name: None,
-            number: None,
-            hide_phone: false,
-            content,
-        }
+        Self { phone: phone.to_owned(), name: None, number: None, hide_phone: false, content }
     }
 
     /// A text from `phone` to the first number.
@@ -84,18 +78,12 @@ impl CustomerAction {
 
     /// With this profile name.
     pub fn named(self, name: &str) -> Self {
-        Self {
-            name: Some(name.to_owned()),
-            ..self
-        }
+        Self { name: Some(name.to_owned()), ..self }
     }
 
     /// To this number (`phone_number_id`).
     pub fn to_number(self, phone_number_id: &str) -> Self {
-        Self {
-            number: Some(phone_number_id.to_owned()),
-            ..self
-        }
+        Self { number: Some(phone_number_id.to_owned()), ..self }
     }
 }
 
@@ -208,9 +196,7 @@ impl Model {
         let number = self.number_index(action.number.as_deref())?;
         let phone = people::digits(&action.phone).ok_or(CustomerError::BadPhone)?;
         if !self.schedule.has_room() {
-            return Err(CustomerError::Full {
-                what: "updates waiting for delivery",
-            });
+            return Err(CustomerError::Full { what: "updates waiting for delivery" });
         }
         let mut from = self.people.wrote(&phone, action.name, number, now_ms)?;
         let wamid = self.wamids.inbound(&mut self.rng, now_ms, &phone);
@@ -235,8 +221,7 @@ impl Model {
     /// Takes the webhooks that are due, at most `limit`, in the order they became due.
     pub fn due(&mut self, now_ms: u64, limit: usize) -> Vec<Webhook> {
         let batch = self.faults.batch;
-        self.schedule
-            .take_due(now_ms, limit, &self.numbers, &mut self.rng, batch)
+        self.schedule.take_due(now_ms, limit, &self.numbers, &mut self.rng, batch)
     }
 
     /// A webhook was not answered with 200: it comes again, ever more seldom, for seven days.
@@ -277,10 +262,7 @@ impl Model {
 
     fn number_index(&self, phone_number_id: Option<&str>) -> Result<usize, CustomerError> {
         let found = match phone_number_id {
-            Some(id) => self
-                .numbers
-                .iter()
-                .position(|number| number.phone_number_id == id),
+            Some(id) => self.numbers.iter().position(|number| number.phone_number_id == id),
             None => (!self.numbers.is_empty()).then_some(0),
         };
         let unknown = || CustomerError::UnknownNumber {

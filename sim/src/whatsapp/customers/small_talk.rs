@@ -143,14 +143,8 @@ pub(super) const CAST: [Character; 6] = [
 
 /// What each rule listens for, and what it makes somebody say; the first that fits speaks.
 const RULES: &[(&[&str], Say)] = &[
-    (
-        &["order number", "order no", "which order", "reference"],
-        Say::Order,
-    ),
-    (
-        &["address", "postcode", "zip", "where do you live", "where should"],
-        Say::Address,
-    ),
+    (&["order number", "order no", "which order", "reference"], Say::Order),
+    (&["address", "postcode", "zip", "where do you live", "where should"], Say::Address),
     (&["email", "e-mail", "mail address"], Say::Email),
     (
         &[
@@ -205,19 +199,13 @@ const RULES: &[(&[&str], Say)] = &[
     ),
     (
         &["sorry", "apolog"],
-        Say::Words(&[
-            "No worries, these things happen.",
-            "It's alright, thanks for looking into it.",
-        ]),
+        Say::Words(&["No worries, these things happen.", "It's alright, thanks for looking into it."]),
     ),
     (
         &["anything else", "something else"],
         Say::Words(&["No, that was all. Thank you!", "Not today, thanks a lot."]),
     ),
-    (
-        &["thank", "welcome"],
-        Say::Words(&["Thank you for the quick answer!", "Great service, really 🙂"]),
-    ),
+    (&["thank", "welcome"], Say::Words(&["Thank you for the quick answer!", "Great service, really 🙂"])),
     (
         &["bye", "nice day", "good day", "take care"],
         Say::Words(&["You too, bye!", "Thanks, have a nice day as well 👋"]),
@@ -244,18 +232,19 @@ pub(super) fn opening(character: &Character, rng: &mut Rng) -> String {
     character.openings[choice as usize].to_owned()
 }
 
-/// What a customer answers to `heard`, their `turn`th answer. Never empty.
-pub(super) fn answer(character: &Character, turn: usize, heard: &str) -> String {
+/// What a customer answers to `heard`, their `turn`th answer; `first` where they have written nothing before: only then
+/// a greeting is answered with what brings them here. Never empty.
+pub(super) fn answer(character: &Character, turn: usize, first: bool, heard: &str) -> String {
     let heard = heard.to_lowercase();
-    let rule = RULES
-        .iter()
-        .find(|(words, _)| words.iter().any(|word| heard.contains(word)));
+    let rule = RULES.iter().find(|(words, say)| {
+        (first || !matches!(say, Say::Concern)) && words.iter().any(|word| heard.contains(word))
+    });
     match rule.map(|(_, say)| *say) {
         Some(Say::Order) => format!("It's {}.", character.order),
         Some(Say::Address) => format!("{}, please.", character.address),
         Some(Say::Email) => format!("Sure: {}", character.email),
-        Some(Say::Concern) if turn == 0 => format!("Hi! {}", character.concern),
+        Some(Say::Concern) => format!("Hi! {}", character.concern),
         Some(Say::Words(words)) => words[turn % words.len()].to_owned(),
-        Some(Say::Concern) | None => character.follow_ups[turn % character.follow_ups.len()].to_owned(),
+        None => character.follow_ups[turn % character.follow_ups.len()].to_owned(),
     }
 }

@@ -16,10 +16,7 @@ fn heard(phone: &str, text: &str, at_ms: u64) -> Received {
 }
 
 fn texts(actions: &[CustomerAction]) -> Vec<&CustomerAction> {
-    actions
-        .iter()
-        .filter(|action| action.content.kind() == "text")
-        .collect()
+    actions.iter().filter(|action| action.content.kind() == "text").collect()
 }
 
 /// Plays until nothing is planned; gives (time, action).
@@ -36,10 +33,8 @@ fn openers_write_first_one_after_the_other() {
     let mut customers = Customers::new(NOW_MS, CustomersConfig::default());
     let played = play(&mut customers);
     let phones: Vec<&str> = played.iter().map(|(_, action)| action.phone.as_str()).collect();
-    let all: Vec<&str> = Customers::new(NOW_MS, CustomersConfig::default())
-        .people()
-        .map(|(phone, _)| phone)
-        .collect();
+    let all: Vec<&str> =
+        Customers::new(NOW_MS, CustomersConfig::default()).people().map(|(phone, _)| phone).collect();
     assert_eq!(phones, all[..4]);
     assert!(played.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }
@@ -47,13 +42,7 @@ fn openers_write_first_one_after_the_other() {
 #[test]
 fn the_same_seed_gives_the_same_talk() {
     let talk = |seed| {
-        let mut customers = Customers::new(
-            NOW_MS,
-            CustomersConfig {
-                seed,
-                ..CustomersConfig::default()
-            },
-        );
+        let mut customers = Customers::new(NOW_MS, CustomersConfig { seed, ..CustomersConfig::default() });
         let mut played = play(&mut customers);
         for turn in 0..20 {
             customers.received(heard("12025550143", "let me see", NOW_MS + 100_000 * turn));
@@ -67,13 +56,7 @@ fn the_same_seed_gives_the_same_talk() {
 
 #[test]
 fn an_answer_to_a_question_holds_the_fact_asked_for() {
-    let mut customers = Customers::new(
-        NOW_MS,
-        CustomersConfig {
-            openers: 0,
-            ..CustomersConfig::default()
-        },
-    );
+    let mut customers = Customers::new(NOW_MS, CustomersConfig { openers: 0, ..CustomersConfig::default() });
     customers.received(heard("12025550143", "May I have your ORDER NUMBER?", NOW_MS));
     let played = play(&mut customers);
     let last = &played.last().expect("an answer").1;
@@ -83,30 +66,19 @@ fn an_answer_to_a_question_holds_the_fact_asked_for() {
 
 #[test]
 fn they_never_stop_answering() {
-    let mut customers = Customers::new(
-        NOW_MS,
-        CustomersConfig {
-            openers: 0,
-            ..CustomersConfig::default()
-        },
-    );
+    let mut customers = Customers::new(NOW_MS, CustomersConfig { openers: 0, ..CustomersConfig::default() });
     for turn in 0..500_u64 {
         customers.received(heard("447700900725", "", NOW_MS + turn * 60_000));
-        let played: Vec<CustomerAction> = play(&mut customers)
-            .into_iter()
-            .map(|(_, action)| action)
-            .collect();
+        let played: Vec<CustomerAction> =
+            play(&mut customers).into_iter().map(|(_, action)| action).collect();
         assert_eq!(texts(&played).len(), 1, "turn {turn}");
     }
 }
 
 #[test]
 fn a_flood_is_answered_once_and_answers_keep_their_distance() {
-    let config = CustomersConfig {
-        openers: 0,
-        answer_after_ms: MsRange::new(0, 0),
-        ..CustomersConfig::default()
-    };
+    let config =
+        CustomersConfig { openers: 0, answer_after_ms: MsRange::new(0, 0), ..CustomersConfig::default() };
     let mut customers = Customers::new(NOW_MS, config);
     let mut wrote_ms = Vec::new();
     for at_ms in NOW_MS..NOW_MS + 10_000 {
@@ -120,31 +92,16 @@ fn a_flood_is_answered_once_and_answers_keep_their_distance() {
 
 #[test]
 fn strangers_and_reactions_are_not_answered() {
-    let mut customers = Customers::new(
-        NOW_MS,
-        CustomersConfig {
-            openers: 0,
-            ..CustomersConfig::default()
-        },
-    );
+    let mut customers = Customers::new(NOW_MS, CustomersConfig { openers: 0, ..CustomersConfig::default() });
     customers.received(heard("19995550000", "hello", NOW_MS));
-    customers.received(Received {
-        kind: "reaction".to_owned(),
-        ..heard("12025550143", "", NOW_MS)
-    });
+    customers.received(Received { kind: "reaction".to_owned(), ..heard("12025550143", "", NOW_MS) });
     assert_eq!(customers.next_due_ms(), None);
 }
 
 #[test]
 fn whoever_was_written_to_first_does_not_open_again() {
-    let mut customers = Customers::new(
-        NOW_MS,
-        CustomersConfig {
-            people: 1,
-            openers: 1,
-            ..CustomersConfig::default()
-        },
-    );
+    let mut customers =
+        Customers::new(NOW_MS, CustomersConfig { people: 1, openers: 1, ..CustomersConfig::default() });
     let opening_ms = customers.next_due_ms().expect("an opening");
     let config = CustomersConfig {
         people: 1,
@@ -156,4 +113,12 @@ fn whoever_was_written_to_first_does_not_open_again() {
     customers.received(heard("12025550143", "Hello!", NOW_MS));
     let played: Vec<CustomerAction> = customers.due(opening_ms).into_iter().collect();
     assert_eq!(texts(&played).len(), 1);
+}
+
+#[test]
+fn a_customer_says_once_what_brings_them_here() {
+    let ana = &small_talk::CAST[0];
+    let greeting = "Good morning, I am looking into it right now.";
+    assert!(small_talk::answer(ana, 0, true, greeting).contains(ana.order));
+    assert!(!small_talk::answer(ana, 0, false, greeting).contains(ana.order));
 }

@@ -20,23 +20,14 @@ impl Content {
 
     /// `{"type": kind}` alone; Meta does send types without their object.
     pub fn bare(kind: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            fields: Map::new(),
-        }
+        Self { kind: kind.to_owned(), fields: Map::new() }
     }
 
     /// From a message object of Meta's form, `type` and all; `None` without a `type`. Ids, sender and time in it are
     /// left out, the model gives those.
     pub fn from_json(message: &Map<String, Value>) -> Option<Self> {
-        const GIVEN_BY_THE_MODEL: [&str; 6] = [
-            "type",
-            "id",
-            "from",
-            "from_user_id",
-            "from_parent_user_id",
-            "timestamp",
-        ];
+        const GIVEN_BY_THE_MODEL: [&str; 6] =
+            ["type", "id", "from", "from_user_id", "from_parent_user_id", "timestamp"];
         let kind = message.get("type")?.as_str()?.to_owned();
         let mut fields = message.clone();
         fields.retain(|key, _| !GIVEN_BY_THE_MODEL.contains(&key.as_str()));
@@ -131,19 +122,13 @@ impl Content {
     /// A tap on a reply button of an interactive message.
     pub fn button_reply(id: &str, title: &str) -> Self {
         let reply = json!({ "id": id, "title": title });
-        Self::new(
-            "interactive",
-            json!({ "type": "button_reply", "button_reply": reply }),
-        )
+        Self::new("interactive", json!({ "type": "button_reply", "button_reply": reply }))
     }
 
     /// A choice from a list.
     pub fn list_reply(id: &str, title: &str) -> Self {
         let reply = json!({ "id": id, "title": title, "description": "as listed" });
-        Self::new(
-            "interactive",
-            json!({ "type": "list_reply", "list_reply": reply }),
-        )
+        Self::new("interactive", json!({ "type": "list_reply", "list_reply": reply }))
     }
 
     /// A filled-in form (Flow, or address message): `response` travels as a JSON *string*.
@@ -160,10 +145,7 @@ impl Content {
             "expiration_timestamp": 1_753_186_982,
             "response_source": "user_action",
         });
-        Self::new(
-            "interactive",
-            json!({ "type": "call_permission_reply", "call_permission_reply": reply }),
-        )
+        Self::new("interactive", json!({ "type": "call_permission_reply", "call_permission_reply": reply }))
     }
 
     /// An order from the catalogue.
@@ -171,38 +153,26 @@ impl Content {
         let item = json!({
             "product_retailer_id": product, "quantity": quantity, "item_price": 30, "currency": "USD",
         });
-        Self::new(
-            "order",
-            json!({ "catalog_id": catalog_id, "text": "", "product_items": [item] }),
-        )
+        Self::new("order", json!({ "catalog_id": catalog_id, "text": "", "product_items": [item] }))
     }
 
     /// The person moved to another phone number.
     pub fn system_changed_number(old: &str, new: &str) -> Self {
         let body = format!("User changed from {old} to {new}");
-        Self::new(
-            "system",
-            json!({ "type": "user_changed_number", "wa_id": new, "body": body }),
-        )
+        Self::new("system", json!({ "type": "user_changed_number", "wa_id": new, "body": body }))
     }
 
     /// The person's business-scoped user id changed.
     pub fn system_changed_user_id(old: &str, new: &str) -> Self {
         let body = format!("User changed from {old} to {new}");
-        Self::new(
-            "system",
-            json!({ "type": "user_changed_user_id", "user_id": new, "body": body }),
-        )
+        Self::new("system", json!({ "type": "user_changed_user_id", "user_id": new, "body": body }))
     }
 
     /// The person's identity key changed (another phone, a new installation).
     pub fn system_identity_changed(hash: &str) -> Self {
         let identity = json!({ "acknowledged": true, "created_timestamp": "1750030073", "hash": hash });
-        Self::new(
-            "system",
-            json!({ "type": "customer_identity_changed", "body": "identity changed" }),
-        )
-        .with("identity", identity)
+        Self::new("system", json!({ "type": "customer_identity_changed", "body": "identity changed" }))
+            .with("identity", identity)
     }
 
     /// Something the API does not pass on: a poll, an edit, …
@@ -214,10 +184,7 @@ impl Content {
     /// The person edited the message `original` (coexistence numbers only).
     pub fn edit(original: &str, new_text: &str) -> Self {
         let message = json!({ "context": { "id": "M0" }, "type": "text", "text": { "body": new_text } });
-        Self::new(
-            "edit",
-            json!({ "original_message_id": original, "message": message }),
-        )
+        Self::new("edit", json!({ "original_message_id": original, "message": message }))
     }
 
     /// The person took the message `original` back (coexistence numbers only).

@@ -23,18 +23,9 @@ const TARGET: &str = "wamid.TARGET";
 fn words_and_files() -> Vec<(&'static str, Content)> {
     vec![
         ("text", Content::text("hello, is the café open? ☕")),
-        (
-            "text_quoting",
-            Content::text("yes, this one").quoting("15550000001", TARGET),
-        ),
-        (
-            "text_forwarded",
-            Content::text("look").with("context", json!({ "forwarded": true })),
-        ),
-        (
-            "text_from_ad",
-            Content::text("I saw your ad").with("referral", referral()),
-        ),
+        ("text_quoting", Content::text("yes, this one").quoting("15550000001", TARGET)),
+        ("text_forwarded", Content::text("look").with("context", json!({ "forwarded": true }))),
+        ("text_from_ad", Content::text("I saw your ad").with("referral", referral())),
         ("image", Content::image("M1", Some("the box"))),
         ("video", Content::video("M2", None)),
         ("audio", Content::audio("M3", false)),
@@ -62,14 +53,8 @@ fn taps_and_forms() -> Vec<(&'static str, Content)> {
         ("button", Content::button("STOP", "Stop")),
         ("button_reply", Content::button_reply("yes", "Yes")),
         ("list_reply", Content::list_reply("row1", "Row")),
-        (
-            "flow_reply",
-            Content::form_reply("flow", &json!({ "flow_token": "T1", "size": "M" })),
-        ),
-        (
-            "address_reply",
-            Content::form_reply("address_message", &json!({ "values": { "city": "Pune" } })),
-        ),
+        ("flow_reply", Content::form_reply("flow", &json!({ "flow_token": "T1", "size": "M" }))),
+        ("address_reply", Content::form_reply("address_message", &json!({ "values": { "city": "Pune" } }))),
         ("call_permission_reply", Content::call_permission_reply(true)),
         ("interactive_without_object", Content::bare("interactive")),
         ("order", Content::order("C1", "SKU", 2)),
@@ -81,18 +66,9 @@ fn reactions_and_events() -> Vec<(&'static str, Content)> {
         ("reaction", Content::reaction(TARGET, Some("👍"))),
         ("reaction_removed", Content::reaction(TARGET, None)),
         ("reaction_removed_empty", Content::reaction(TARGET, Some(""))),
-        (
-            "system_changed_number",
-            Content::system_changed_number("15550000002", "15550000003"),
-        ),
-        (
-            "system_changed_user_id",
-            Content::system_changed_user_id("US.1", "US.2"),
-        ),
-        (
-            "system_identity_changed",
-            Content::system_identity_changed("DF2lS5v2W6x="),
-        ),
+        ("system_changed_number", Content::system_changed_number("15550000002", "15550000003")),
+        ("system_changed_user_id", Content::system_changed_user_id("US.1", "US.2")),
+        ("system_identity_changed", Content::system_identity_changed("DF2lS5v2W6x=")),
         ("unsupported_poll", Content::unsupported("poll")),
         ("unsupported_edit", Content::unsupported("edit")),
         ("unsupported_without_object", Content::bare("unsupported")),
@@ -104,10 +80,7 @@ fn reactions_and_events() -> Vec<(&'static str, Content)> {
         ("revoke", Content::revoke(TARGET)),
         ("request_welcome", Content::bare("request_welcome")),
         ("unknown", Content::bare("unknown")),
-        (
-            "from_the_future",
-            Content::new("hologram", json!({ "frames": 3 })),
-        ),
+        ("from_the_future", Content::new("hologram", json!({ "frames": 3 }))),
     ]
 }
 
@@ -134,19 +107,9 @@ pub fn full_batch(number: &BusinessNumber, person: &Person, prefix: &str) -> Vec
             let timestamp_s = BASE_TIMESTAMP_S + at as u64;
             if at % 2 == 0 {
                 let content = Content::text(&format!("message {at}"));
-                Update::Message(InboundMessage {
-                    from: person.clone(),
-                    wamid,
-                    timestamp_s,
-                    content,
-                })
+                Update::Message(InboundMessage { from: person.clone(), wamid, timestamp_s, content })
             } else {
-                Update::Status(StatusUpdate::new(
-                    &wamid,
-                    DeliveryStatus::Sent,
-                    timestamp_s,
-                    person.clone(),
-                ))
+                Update::Status(StatusUpdate::new(&wamid, DeliveryStatus::Sent, timestamp_s, person.clone()))
             }
         })
         .collect();

@@ -15,16 +15,8 @@ fn value(body: &[u8]) -> Value {
 
 #[test]
 fn i1_a_text_message_has_the_documented_form() {
-    let ana = Person::phone("+15550000002")
-        .named("Ana")
-        .with_user_id("US.134912");
-    let body = text_message(
-        &BusinessNumber::example(),
-        &ana,
-        "wamid.A",
-        1_739_321_024,
-        "hello",
-    );
+    let ana = Person::phone("+15550000002").named("Ana").with_user_id("US.134912");
+    let body = text_message(&BusinessNumber::example(), &ana, "wamid.A", 1_739_321_024, "hello");
     let want = json!({
         "object": "whatsapp_business_account",
         "entry": [{ "id": "200000000000001", "changes": [{ "field": "messages", "value": {
@@ -63,12 +55,7 @@ fn i1_every_type_is_named_by_its_message() {
     for (name, content) in fixtures::every_inbound_type() {
         let from = Person::phone("15550000002");
         let kind = content.kind().to_owned();
-        let inbound = InboundMessage {
-            from,
-            wamid: "wamid.A".to_owned(),
-            timestamp_s: 1,
-            content,
-        };
+        let inbound = InboundMessage { from, wamid: "wamid.A".to_owned(), timestamp_s: 1, content };
         let value = value(&message(&BusinessNumber::example(), inbound));
         assert_eq!(value["messages"][0]["type"], kind, "{name}");
         assert_eq!(value.get("contacts").is_none(), kind == "system", "{name}");
@@ -96,9 +83,7 @@ fn i1_a_batch_keeps_the_order_of_its_updates() {
         .flatten()
         .map(|update| &update["id"])
         .collect();
-    let want: Vec<Value> = (0..BATCH_MAX)
-        .map(|at| Value::String(format!("wamid.B{at}")))
-        .collect();
+    let want: Vec<Value> = (0..BATCH_MAX).map(|at| Value::String(format!("wamid.B{at}"))).collect();
     assert_eq!(ids, want.iter().collect::<Vec<_>>());
 }
 

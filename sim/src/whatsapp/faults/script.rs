@@ -125,74 +125,47 @@ impl ScriptedSend {
 
     /// HTTP 500, although accepted: statuses follow.
     pub fn http_500_but_accepted() -> Self {
-        Self {
-            accepted: Some(true),
-            ..Self::http_500()
-        }
+        Self { accepted: Some(true), ..Self::http_500() }
     }
 
     /// An error answer with this HTTP status and Meta code; not accepted.
     pub fn error(http: u16, code: u32) -> Self {
-        Self {
-            answer: ScriptedAnswer::Error { http, code },
-            ..Self::default()
-        }
+        Self { answer: ScriptedAnswer::Error { http, code }, ..Self::default() }
     }
 
     /// The connection is cut without an answer; not accepted.
     pub fn cut() -> Self {
-        Self {
-            answer: ScriptedAnswer::Cut,
-            ..Self::default()
-        }
+        Self { answer: ScriptedAnswer::Cut, ..Self::default() }
     }
 
     /// The connection is cut without an answer, although accepted: statuses follow.
     pub fn cut_but_accepted() -> Self {
-        Self {
-            accepted: Some(true),
-            ..Self::cut()
-        }
+        Self { accepted: Some(true), ..Self::cut() }
     }
 
     /// Accepted, answered after so many milliseconds; statuses do not wait for it.
     pub fn answered_after(ms: u64) -> Self {
-        Self {
-            after_ms: Some(ms),
-            ..Self::default()
-        }
+        Self { after_ms: Some(ms), ..Self::default() }
     }
 
     /// Accepted and answered, no status ever.
     pub fn no_statuses() -> Self {
-        Self {
-            statuses: StatusPlan::Never,
-            ..Self::default()
-        }
+        Self { statuses: StatusPlan::Never, ..Self::default() }
     }
 
     /// Accepted and answered; statuses wait for `Script::ReleaseStatuses`.
     pub fn withheld_statuses() -> Self {
-        Self {
-            statuses: StatusPlan::Withheld,
-            ..Self::default()
-        }
+        Self { statuses: StatusPlan::Withheld, ..Self::default() }
     }
 
     /// Accepted and answered, then a `failed` status with this code.
     pub fn failing_later(code: u32) -> Self {
-        Self {
-            statuses: StatusPlan::Failed(code),
-            ..Self::default()
-        }
+        Self { statuses: StatusPlan::Failed(code), ..Self::default() }
     }
 
     /// Accepted; the first status is delivered before the answer.
     pub fn status_first() -> Self {
-        Self {
-            status_before_answer: true,
-            ..Self::default()
-        }
+        Self { status_before_answer: true, ..Self::default() }
     }
 
     /// The same for so many sends.
@@ -202,10 +175,7 @@ impl ScriptedSend {
 
     /// Only for sends to this phone number or business-scoped user id.
     pub fn only_to(self, to: &str) -> Self {
-        Self {
-            to: Some(to.to_owned()),
-            ..self
-        }
+        Self { to: Some(to.to_owned()), ..self }
     }
 
     /// Whether WhatsApp takes the message on.
@@ -228,13 +198,7 @@ mod tests {
         let json = r#"{"next_send":{"statuses":{"exactly":["sent","read"]}}}"#;
         let script: Script = serde_json::from_str(json).expect("script");
         let want = StatusPlan::Exactly(vec![DeliveryStatus::Sent, DeliveryStatus::Read]);
-        assert_eq!(
-            script,
-            Script::NextSend(ScriptedSend {
-                statuses: want,
-                ..ScriptedSend::default()
-            })
-        );
+        assert_eq!(script, Script::NextSend(ScriptedSend { statuses: want, ..ScriptedSend::default() }));
     }
 
     #[test]

@@ -70,13 +70,7 @@ async fn say(State(shared): Shell, Path(phone): Path<String>, Json(say): Json<Sa
     if let Some(wamid) = say.reply_to {
         content = content.with("context", json!({ "id": wamid }));
     }
-    let action = CustomerAction {
-        phone,
-        name: say.name,
-        number: say.number,
-        hide_phone: false,
-        content,
-    };
+    let action = CustomerAction { phone, name: say.name, number: say.number, hide_phone: false, content };
     customer_writes(&shared, action)
 }
 
@@ -90,13 +84,7 @@ struct React {
 
 async fn react(State(shared): Shell, Path(phone): Path<String>, Json(react): Json<React>) -> Response {
     let content = Content::reaction(&react.message_id, react.emoji.as_deref());
-    let action = CustomerAction {
-        phone,
-        name: None,
-        number: react.number,
-        hide_phone: false,
-        content,
-    };
+    let action = CustomerAction { phone, name: None, number: react.number, hide_phone: false, content };
     customer_writes(&shared, action)
 }
 
@@ -114,22 +102,8 @@ async fn send(State(shared): Shell, Path(phone): Path<String>, Json(send): Json<
     let Some(content) = Content::from_json(&send.message) else {
         return error(StatusCode::BAD_REQUEST, "the message has no type");
     };
-    let Send {
-        name,
-        number,
-        hide_phone,
-        ..
-    } = send;
-    customer_writes(
-        &shared,
-        CustomerAction {
-            phone,
-            name,
-            number,
-            hide_phone,
-            content,
-        },
-    )
+    let Send { name, number, hide_phone, .. } = send;
+    customer_writes(&shared, CustomerAction { phone, name, number, hide_phone, content })
 }
 
 fn customer_writes(shared: &Shared, action: CustomerAction) -> Response {

@@ -97,11 +97,7 @@ pub(super) async fn deliver_raw(
     body: Bytes,
     sign: Signature,
 ) -> Result<RawAnswer, DeliverRawError> {
-    let url = shared
-        .world()
-        .webhook_url
-        .clone()
-        .ok_or(DeliverRawError::NoWebhookUrl)?;
+    let url = shared.world().webhook_url.clone().ok_or(DeliverRawError::NoWebhookUrl)?;
     let response = post(shared, &url, body, sign).await?;
     let status = response.status().as_u16();
     let body = String::from_utf8_lossy(&response.bytes().await?).into_owned();
@@ -149,13 +145,7 @@ async fn deliver(shared: &Shared, url: &str, webhook: Webhook) {
             }
         }
         let (id, attempt) = (webhook.id, webhook.attempt);
-        world.note_delivery(Delivery {
-            at_ms: now_ms,
-            webhook: id,
-            attempt,
-            status,
-            carries,
-        });
+        world.note_delivery(Delivery { at_ms: now_ms, webhook: id, attempt, status, carries });
         if !delivered && world.model.not_delivered(now_ms, webhook) == Retry::GaveUp {
             tracing::warn!(webhook = id, attempt, "webhook given up");
         }

@@ -32,16 +32,10 @@ pub(super) async fn serve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let authorization = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match (method.as_str(), path_parts(uri.path()).as_slice()) {
         ("POST", [id, "messages"]) => {
-            let request = SendRequest {
-                phone_number_id: id,
-                authorization,
-                body: &body,
-            };
+            let request = SendRequest { phone_number_id: id, authorization, body: &body };
             send(&shared, &connection, request).await
         }
         ("GET", [id]) => number(&shared, authorization, id),
@@ -74,9 +68,8 @@ async fn send(shared: &Shared, connection: &Connection, request: SendRequest<'_>
         () = shared.stopped() => {}
     }
     if let Some(wamid) = answer.after_status_of {
-        let delivered = shared.wait_for(STATUS_FIRST_WAIT_MAX, |world| {
-            (!world.awaited.contains(&wamid)).then_some(())
-        });
+        let delivered =
+            shared.wait_for(STATUS_FIRST_WAIT_MAX, |world| (!world.awaited.contains(&wamid)).then_some(()));
         if delivered.await.is_none() {
             shared.world().awaited.remove(&wamid);
         }
@@ -96,12 +89,7 @@ fn number(shared: &Shared, authorization: Option<&str>, id: &str) -> Response {
     if !world.model.authorizes(authorization) {
         return error(TOKEN_INVALID, "The access token is missing or not valid.");
     }
-    let Some(number) = world
-        .model
-        .numbers()
-        .iter()
-        .find(|number| number.phone_number_id == id)
-    else {
+    let Some(number) = world.model.numbers().iter().find(|number| number.phone_number_id == id) else {
         return error(
             INVALID_PARAMETER,
             &format!("Unsupported get request. Object with ID '{id}' does not exist."),
@@ -120,10 +108,7 @@ fn number(shared: &Shared, authorization: Option<&str>, id: &str) -> Response {
 }
 
 fn unknown_path(method: &Method, path: &str) -> Response {
-    error(
-        INVALID_PARAMETER,
-        &format!("Unsupported {} request: {path}", method.as_str().to_lowercase()),
-    )
+    error(INVALID_PARAMETER, &format!("Unsupported {} request: {path}", method.as_str().to_lowercase()))
 }
 
 fn error(code: u32, details: &str) -> Response {
@@ -134,12 +119,7 @@ fn error(code: u32, details: &str) -> Response {
 fn json_response(status: u16, body: Vec<u8>) -> Response {
     // A script may ask for a number that is no HTTP status; that is a 500, as good as any.
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json; charset=UTF-8")],
-        body,
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], body).into_response()
 }
 
 #[cfg(test)]
@@ -148,12 +128,7 @@ mod tests {
 
     #[test]
     fn o6_any_version_or_none_names_the_same_path() {
-        for path in [
-            "/v25.0/1/messages",
-            "/v17.0/1/messages",
-            "/1/messages",
-            "//v25.0/1/messages/",
-        ] {
+        for path in ["/v25.0/1/messages", "/v17.0/1/messages", "/1/messages", "//v25.0/1/messages/"] {
             assert_eq!(path_parts(path), ["1", "messages"], "{path}");
         }
         assert_eq!(path_parts("/v/1"), ["v", "1"]);

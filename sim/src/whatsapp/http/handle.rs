@@ -44,12 +44,7 @@ pub struct Handle {
 
 impl Handle {
     pub(super) fn new(addr: SocketAddr, shared: Arc<Shared>, tasks: JoinSet<()>) -> Self {
-        Self {
-            addr,
-            shared,
-            tasks: Arc::new(Mutex::new(tasks)),
-            has_customers: Arc::default(),
-        }
+        Self { addr, shared, tasks: Arc::new(Mutex::new(tasks)), has_customers: Arc::default() }
     }
 
     /// Where it listens.
@@ -64,8 +59,7 @@ impl Handle {
 
     /// Says where webhooks go from now on, the waiting ones included.
     pub fn set_webhook_url(&self, url: &str) {
-        self.shared
-            .change(|world, _| world.webhook_url = Some(url.to_owned()));
+        self.shared.change(|world, _| world.webhook_url = Some(url.to_owned()));
     }
 
     /// Where webhooks go, if anybody said so.
@@ -78,8 +72,7 @@ impl Handle {
     /// # Errors
     /// See [`CustomerError`].
     pub fn customer_writes(&self, action: CustomerAction) -> Result<String, CustomerError> {
-        self.shared
-            .change(|world, now_ms| world.model.customer_writes(now_ms, action))
+        self.shared.change(|world, now_ms| world.model.customer_writes(now_ms, action))
     }
 
     /// A customer writes a text to the first number; gives the wamid.
@@ -102,8 +95,7 @@ impl Handle {
 
     /// Gives an exact order.
     pub fn script(&self, script: Script) {
-        self.shared
-            .change(|world, now_ms| world.model.script(now_ms, script));
+        self.shared.change(|world, now_ms| world.model.script(now_ms, script));
     }
 
     /// Says how to treat the next send.
@@ -140,10 +132,7 @@ impl Handle {
         match self.shared.wait_for(within, enough).await {
             Some(()) => Ok(self.posts()),
             None => {
-                let what = format!(
-                    "{count} posts, there are {}",
-                    self.shared.world().model.posts_total()
-                );
+                let what = format!("{count} posts, there are {}", self.shared.world().model.posts_total());
                 Err(TimedOut { what, within })
             }
         }
@@ -161,10 +150,7 @@ impl Handle {
         let found =
             |world: &mut super::World| world.deliveries.iter().find(|delivery| wanted(delivery)).cloned();
         let delivery = self.shared.wait_for(within, found).await;
-        delivery.ok_or_else(|| TimedOut {
-            what: "a delivery of that kind".to_owned(),
-            within,
-        })
+        delivery.ok_or_else(|| TimedOut { what: "a delivery of that kind".to_owned(), within })
     }
 
     /// Waits until every webhook was delivered and none will come by itself; withheld statuses do not count.
@@ -175,10 +161,8 @@ impl Handle {
         let idle = |world: &mut super::World| (world.model.is_idle() && world.in_flight == 0).then_some(());
         let waited = self.shared.wait_for(within, idle).await;
         waited.ok_or_else(|| {
-            let what = format!(
-                "nothing left to deliver, {} updates wait",
-                self.shared.world().model.pending()
-            );
+            let what =
+                format!("nothing left to deliver, {} updates wait", self.shared.world().model.pending());
             TimedOut { what, within }
         })
     }
@@ -204,10 +188,7 @@ impl Handle {
             return Err(CustomersRunning);
         }
         let customers = Customers::new(self.shared.now_ms(), config);
-        let people = customers
-            .people()
-            .map(|(phone, name)| (phone.to_owned(), name.to_owned()))
-            .collect();
+        let people = customers.people().map(|(phone, name)| (phone.to_owned(), name.to_owned())).collect();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(play(Arc::clone(&self.shared), customers));
         Ok(people)
@@ -242,9 +223,9 @@ async fn play(shared: Arc<Shared>, mut customers: Customers) {
                 tracing::warn!(%error, "simulated customer could not write");
             }
         }
-        let wait = customers.next_due_ms().map_or(NOTHING_PLANNED, |due_ms| {
-            Duration::from_millis(due_ms.saturating_sub(shared.now_ms()))
-        });
+        let wait = customers
+            .next_due_ms()
+            .map_or(NOTHING_PLANNED, |due_ms| Duration::from_millis(due_ms.saturating_sub(shared.now_ms())));
         tokio::select! {
             _ = changed.changed() => {}
             () = tokio::time::sleep(wait) => {}

@@ -46,13 +46,7 @@ impl Listener for CuttableListener {
         let (stream, addr) = Listener::accept(&mut self.0).await;
         // Answers are small and whole; waiting for more to send would only add up to 40 ms.
         let _ = stream.set_nodelay(true);
-        (
-            CuttableStream {
-                stream,
-                connection: Connection::default(),
-            },
-            addr,
-        )
+        (CuttableStream { stream, connection: Connection::default() }, addr)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -69,10 +63,7 @@ pub(super) struct CuttableStream {
 impl CuttableStream {
     fn check(&self) -> io::Result<()> {
         if self.connection.is_cut.load(Ordering::SeqCst) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "cut by the simulator",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut by the simulator"));
         }
         Ok(())
     }

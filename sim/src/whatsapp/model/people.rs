@@ -50,8 +50,7 @@ impl People {
             known.name = name;
         }
         known.wrote_ms.insert(number, now_ms);
-        self.phone_by_user_id
-            .insert(known.user_id.clone(), phone.to_owned());
+        self.phone_by_user_id.insert(known.user_id.clone(), phone.to_owned());
         Ok(Person {
             phone: Some(phone.to_owned()),
             user_id: Some(known.user_id.clone()),
@@ -67,20 +66,14 @@ impl People {
 
     /// Whether `phone` wrote to this number within the last 24 hours.
     pub(super) fn window_is_open(&self, phone: &str, number: usize, now_ms: u64) -> bool {
-        let wrote_ms = self
-            .by_phone
-            .get(phone)
-            .and_then(|known| known.wrote_ms.get(&number));
+        let wrote_ms = self.by_phone.get(phone).and_then(|known| known.wrote_ms.get(&number));
         wrote_ms.is_some_and(|wrote_ms| now_ms < wrote_ms + WINDOW_MS)
     }
 }
 
 /// A phone number's digits as Meta writes a `wa_id`; `None` if it is not one.
 pub(super) fn digits(phone: &str) -> Option<String> {
-    let kept: String = phone
-        .chars()
-        .filter(|c| !matches!(c, ' ' | '-' | '(' | ')'))
-        .collect();
+    let kept: String = phone.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
     let digits = kept.strip_prefix('+').unwrap_or(&kept);
     let fits = (1..=PHONE_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     fits.then(|| digits.to_owned())

@@ -135,10 +135,7 @@ impl Schedule {
 
     pub(super) fn again(&mut self, now_ms: u64, mut webhook: Webhook, first_pause_ms: u64) -> Retry {
         let doublings = 1_u64.checked_shl(webhook.attempt).unwrap_or(u64::MAX);
-        let pause_ms = first_pause_ms
-            .max(1)
-            .saturating_mul(doublings)
-            .min(RETRY_PAUSE_MAX_MS);
+        let pause_ms = first_pause_ms.max(1).saturating_mul(doublings).min(RETRY_PAUSE_MAX_MS);
         let due_ms = now_ms + pause_ms;
         if due_ms > webhook.first_ms + RETRY_FOR_MS {
             return Retry::GaveUp;
@@ -156,10 +153,7 @@ impl Schedule {
     }
 
     fn take_retry(&mut self, now_ms: u64) -> Option<Webhook> {
-        let first = self
-            .retries
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now_ms)?;
+        let first = self.retries.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
         let webhook = first.remove();
         self.retrying -= webhook.carries.len();
         Some(webhook)
@@ -167,17 +161,12 @@ impl Schedule {
 
     /// The first due update, and by chance those of the same number that are due right after it.
     fn take_updates(&mut self, now_ms: u64, rng: &mut Rng, batch: f64) -> Option<(usize, Vec<Update>)> {
-        let first = self
-            .updates
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now_ms)?;
+        let first = self.updates.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
         let (number, update) = first.remove();
         let mut updates = vec![update];
         while updates.len() < BATCH_MAX {
-            let next = self
-                .updates
-                .first_entry()
-                .filter(|next| next.key().0 <= now_ms && next.get().0 == number);
+            let next =
+                self.updates.first_entry().filter(|next| next.key().0 <= now_ms && next.get().0 == number);
             let Some(next) = next else { break };
             if !rng.chance(batch) {
                 break;
@@ -202,13 +191,8 @@ impl Schedule {
 
 fn carried(update: &Update) -> Carried {
     match update {
-        Update::Message(message) => Carried::Message {
-            wamid: message.wamid.clone(),
-        },
-        Update::Status(status) => Carried::Status {
-            wamid: status.wamid.clone(),
-            status: status.status,
-        },
+        Update::Message(message) => Carried::Message { wamid: message.wamid.clone() },
+        Update::Status(status) => Carried::Status { wamid: status.wamid.clone(), status: status.status },
     }
 }
 
@@ -230,24 +214,10 @@ mod tests {
     #[test]
     fn i1_retries_come_ever_more_seldom_and_end() {
         let mut schedule = Schedule::default();
-        let pauses: Vec<Retry> = (0..4)
-            .map(|attempt| schedule.again(0, webhook(attempt), 500))
-            .collect();
-        assert_eq!(
-            pauses,
-            [
-                Retry::At(500),
-                Retry::At(1_000),
-                Retry::At(2_000),
-                Retry::At(4_000)
-            ]
-        );
+        let pauses: Vec<Retry> = (0..4).map(|attempt| schedule.again(0, webhook(attempt), 500)).collect();
+        assert_eq!(pauses, [Retry::At(500), Retry::At(1_000), Retry::At(2_000), Retry::At(4_000)]);
         for attempt in [30, 63, 64, 1_000] {
-            assert_eq!(
-                schedule.again(0, webhook(attempt), 500),
-                Retry::At(RETRY_PAUSE_MAX_MS),
-                "{attempt}"
-            );
+            assert_eq!(schedule.again(0, webhook(attempt), 500), Retry::At(RETRY_PAUSE_MAX_MS), "{attempt}");
         }
         assert_eq!(schedule.again(RETRY_FOR_MS, webhook(3), 500), Retry::GaveUp);
     }

@@ -68,19 +68,9 @@ impl Model {
         let (answer, wamid) = match check::check(self, request, body.as_ref()) {
             Err(refusal) => (self.refused(&refusal), None),
             Ok(Send::ReadMark) => {
-                let reply = Reply::Http {
-                    status: 200,
-                    body: br#"{"success":true}"#.to_vec(),
-                };
+                let reply = Reply::Http { status: 200, body: br#"{"success":true}"#.to_vec() };
                 let after_ms = self.rng.ms(self.faults.answer_ms);
-                (
-                    SendAnswer {
-                        reply,
-                        after_ms,
-                        after_status_of: None,
-                    },
-                    None,
-                )
+                (SendAnswer { reply, after_ms, after_status_of: None }, None)
             }
             Ok(Send::Message(message)) => self.message(now_ms, &message),
         };
@@ -91,11 +81,7 @@ impl Model {
     fn refused(&mut self, refusal: &Refusal) -> SendAnswer {
         let status = graph_error::lookup(refusal.code).http;
         let reply = self.error_reply(status, refusal.code, Some(&refusal.details));
-        SendAnswer {
-            reply,
-            after_ms: self.rng.ms(self.faults.answer_ms),
-            after_status_of: None,
-        }
+        SendAnswer { reply, after_ms: self.rng.ms(self.faults.answer_ms), after_status_of: None }
     }
 
     fn message(&mut self, now_ms: u64, message: &Outgoing) -> (SendAnswer, Option<String>) {
@@ -108,27 +94,13 @@ impl Model {
             ScriptedAnswer::Cut => Reply::Cut,
         };
         if !treatment.accepted {
-            return (
-                SendAnswer {
-                    reply,
-                    after_ms: treatment.after_ms,
-                    after_status_of: None,
-                },
-                None,
-            );
+            return (SendAnswer { reply, after_ms: treatment.after_ms, after_status_of: None }, None);
         }
         let withheld = self.withhold_statuses || treatment.plan == StatusPlan::Withheld;
         let after_status_of = (treatment.status_first && !withheld && treatment.plan != StatusPlan::Never)
             .then(|| wamid.clone());
         self.statuses(now_ms, message, &wamid, &treatment, withheld);
-        (
-            SendAnswer {
-                reply,
-                after_ms: treatment.after_ms,
-                after_status_of,
-            },
-            Some(wamid),
-        )
+        (SendAnswer { reply, after_ms: treatment.after_ms, after_status_of }, Some(wamid))
     }
 
     /// Script before chance. Chance is drawn in any case: a scripted send must not shift the others' fates.
@@ -143,9 +115,7 @@ impl Model {
                 plan: script.statuses,
             };
         }
-        let window_open = self
-            .people
-            .window_is_open(message.phone(&self.people), message.number, now_ms);
+        let window_open = self.people.window_is_open(message.phone(&self.people), message.number, now_ms);
         let closed = self.faults.enforce_window && !window_open && message.kind != "template";
         if closed && treatment.plan == StatusPlan::Normal {
             treatment.plan = StatusPlan::Failed(OUTSIDE_WINDOW);
@@ -156,10 +126,7 @@ impl Model {
         }
         if treatment.accepted && !self.schedule.has_room() {
             treatment.accepted = false;
-            treatment.answer = ScriptedAnswer::Error {
-                http: 503,
-                code: OVERLOADED,
-            };
+            treatment.answer = ScriptedAnswer::Error { http: 503, code: OVERLOADED };
         }
         treatment
     }
@@ -171,11 +138,7 @@ impl Model {
         let of_choice = error(graph_error::lookup(faults.fail_code_is).http, faults.fail_code_is);
         // The first that happens decides; every one is drawn.
         let outcomes = [
-            (
-                faults.rate_limit_130429,
-                false,
-                error(graph_error::lookup(RATE_LIMITED).http, RATE_LIMITED),
-            ),
+            (faults.rate_limit_130429, false, error(graph_error::lookup(RATE_LIMITED).http, RATE_LIMITED)),
             (faults.fail_code, false, of_choice),
             (faults.fail_5xx, false, error(500, UNKNOWN_ERROR)),
             (faults.drop_connection_before_accept, false, ScriptedAnswer::Cut),
@@ -184,33 +147,17 @@ impl Model {
         ];
         let drawn =
             outcomes.map(|(chance, accepted, answer)| rng.chance(chance).then_some((accepted, answer)));
-        let (accepted, answer) = drawn
-            .into_iter()
-            .flatten()
-            .next()
-            .unwrap_or((true, ScriptedAnswer::Ok));
+        let (accepted, answer) = drawn.into_iter().flatten().next().unwrap_or((true, ScriptedAnswer::Ok));
         let status_first = rng.chance(faults.status_before_answer);
         let plans = [
             (faults.no_statuses, StatusPlan::Never),
             (faults.fail_later, StatusPlan::Failed(faults.fail_later_code)),
-            (
-                faults.skip_delivered,
-                StatusPlan::Exactly(vec![DeliveryStatus::Sent, DeliveryStatus::Read]),
-            ),
-            (
-                faults.unread,
-                StatusPlan::Exactly(vec![DeliveryStatus::Sent, DeliveryStatus::Delivered]),
-            ),
+            (faults.skip_delivered, StatusPlan::Exactly(vec![DeliveryStatus::Sent, DeliveryStatus::Read])),
+            (faults.unread, StatusPlan::Exactly(vec![DeliveryStatus::Sent, DeliveryStatus::Delivered])),
         ];
         let drawn = plans.map(|(chance, plan)| rng.chance(chance).then_some(plan));
         let plan = drawn.into_iter().flatten().next().unwrap_or_default();
-        Treatment {
-            accepted,
-            answer,
-            after_ms,
-            status_first,
-            plan,
-        }
+        Treatment { accepted, answer, after_ms, status_first, plan }
     }
 
     fn take_script(&mut self, message: &Outgoing) -> Option<super::ScriptedSend> {
@@ -288,10 +235,7 @@ impl Model {
     fn error_reply(&mut self, status: u16, code: u32, details: Option<&str>) -> Reply {
         let trace_id = format!("A{:016x}", self.rng.next_u64());
         let body = graph_error::body(code, details, &trace_id);
-        Reply::Http {
-            status,
-            body: body.to_string().into_bytes(),
-        }
+        Reply::Http { status, body: body.to_string().into_bytes() }
     }
 
     fn record(
@@ -346,8 +290,5 @@ fn accepted_reply(message: &Outgoing, wamid: &str) -> Reply {
         sent["message_status"] = json!("accepted");
     }
     let body = json!({ "messaging_product": "whatsapp", "contacts": [contact], "messages": [sent] });
-    Reply::Http {
-        status: 200,
-        body: body.to_string().into_bytes(),
-    }
+    Reply::Http { status: 200, body: body.to_string().into_bytes() }
 }

@@ -31,12 +31,7 @@ impl WamidMaker {
         const WHO_MAX: usize = 64;
         let who = &who.as_bytes()[..who.len().min(WHO_MAX)];
         // 11 hex digits of milliseconds last until 2527; 24 bits of counter keep ids of one millisecond apart.
-        let serial = format!(
-            "{:011X}{:06X}{:08X}",
-            now_ms,
-            self.made & 0xFF_FFFF,
-            rng.next_u64() >> 32
-        );
+        let serial = format!("{:011X}{:06X}{:08X}", now_ms, self.made & 0xFF_FFFF, rng.next_u64() >> 32);
         self.made += 1;
         let mut record = vec![0x1C, 0x18, who.len() as u8];
         record.extend_from_slice(who);

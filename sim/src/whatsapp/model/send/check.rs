@@ -60,11 +60,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Whose phone it reaches; the user id itself if nobody knows the number behind it.
     pub(super) fn phone<'a>(&'a self, people: &'a people::People) -> &'a str {
-        if self.by_user_id {
-            people.phone_of(&self.to).unwrap_or(&self.to)
-        } else {
-            &self.to
-        }
+        if self.by_user_id { people.phone_of(&self.to).unwrap_or(&self.to) } else { &self.to }
     }
 }
 
@@ -73,10 +69,7 @@ pub(super) fn check(model: &Model, request: SendRequest<'_>, body: Option<&Value
     if !model.authorizes(request.authorization) {
         return refuse(TOKEN_INVALID, "The access token is missing or not valid.");
     }
-    let number = model
-        .numbers
-        .iter()
-        .position(|number| number.phone_number_id == request.phone_number_id);
+    let number = model.numbers.iter().position(|number| number.phone_number_id == request.phone_number_id);
     let Some(number) = number else {
         let details = format!(
             "Unsupported post request. Object with ID '{}' does not exist, cannot be loaded due to missing \
@@ -108,37 +101,18 @@ fn message(number: usize, body: &Value) -> Result<Outgoing, Refusal> {
     // Meta takes a message without type for a text.
     let kind = text(body, "type").unwrap_or("text");
     if !TYPES.contains(&kind) {
-        return refuse(
-            INVALID_PARAMETER,
-            &format!("The type '{kind}' is not one of the message types."),
-        );
+        return refuse(INVALID_PARAMETER, &format!("The type '{kind}' is not one of the message types."));
     }
-    let Some(object) = body
-        .get(kind)
-        .filter(|object| object.is_object() || object.is_array())
-    else {
+    let Some(object) = body.get(kind).filter(|object| object.is_object() || object.is_array()) else {
         return refuse(MISSING_PARAMETER, &format!("The parameter {kind} is required."));
     };
-    let words = if kind == "text" {
-        Some(text_body(object)?)
-    } else {
-        None
-    };
+    let words = if kind == "text" { Some(text_body(object)?) } else { None };
     let opaque = text(body, "biz_opaque_callback_data");
     if opaque.is_some_and(|data| data.chars().count() > OPAQUE_CHARS_MAX) {
-        return refuse(
-            INVALID_PARAMETER,
-            "biz_opaque_callback_data must be at most 512 characters long.",
-        );
+        return refuse(INVALID_PARAMETER, "biz_opaque_callback_data must be at most 512 characters long.");
     }
-    if body
-        .get("context")
-        .is_some_and(|context| text(context, "message_id").is_none())
-    {
-        return refuse(
-            MISSING_PARAMETER,
-            "The parameter context['message_id'] is required.",
-        );
+    if body.get("context").is_some_and(|context| text(context, "message_id").is_none()) {
+        return refuse(MISSING_PARAMETER, "The parameter context['message_id'] is required.");
     }
     Ok(Outgoing {
         number,
@@ -159,10 +133,9 @@ fn recipient(body: &Value) -> Result<(String, String, bool), Refusal> {
             None => refuse(PARAMETER_VALUE, "The parameter to is not a phone number."),
         },
         (None, Some(user_id)) if user_id.contains('.') => Ok((user_id.to_owned(), user_id.to_owned(), true)),
-        (None, Some(_)) => refuse(
-            PARAMETER_VALUE,
-            "The parameter recipient is not a business-scoped user id.",
-        ),
+        (None, Some(_)) => {
+            refuse(PARAMETER_VALUE, "The parameter recipient is not a business-scoped user id.")
+        }
         (None, None) => refuse(MISSING_PARAMETER, "The parameter to is required."),
     }
 }
@@ -170,10 +143,9 @@ fn recipient(body: &Value) -> Result<(String, String, bool), Refusal> {
 fn text_body(object: &Value) -> Result<String, Refusal> {
     match text(object, "body") {
         None | Some("") => refuse(MISSING_PARAMETER, "The parameter text['body'] is required."),
-        Some(body) if body.chars().count() > TEXT_CHARS_MAX => refuse(
-            INVALID_PARAMETER,
-            "Param text['body'] must be at most 4096 characters long.",
-        ),
+        Some(body) if body.chars().count() > TEXT_CHARS_MAX => {
+            refuse(INVALID_PARAMETER, "Param text['body'] must be at most 4096 characters long.")
+        }
         Some(body) => Ok(body.to_owned()),
     }
 }
@@ -183,8 +155,5 @@ fn text<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 fn refuse<T>(code: u32, details: &str) -> Result<T, Refusal> {
-    Err(Refusal {
-        code,
-        details: details.to_owned(),
-    })
+    Err(Refusal { code, details: details.to_owned() })
 }

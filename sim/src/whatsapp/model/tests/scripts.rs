@@ -16,11 +16,7 @@ fn script_http_500_although_accepted() {
     let statuses = statuses(&mut model);
     assert_eq!(names(&statuses), ["sent", "delivered", "read"]);
     assert_eq!(statuses[0]["id"], json!(recorded.wamid.expect("accepted")));
-    assert_eq!(
-        http(&post(&mut model, &text_to(ANA, "our-2"))).0,
-        200,
-        "one send only"
-    );
+    assert_eq!(http(&post(&mut model, &text_to(ANA, "our-2"))).0, 200, "one send only");
 }
 
 #[test]
@@ -49,15 +45,10 @@ fn script_cut_with_and_without_acceptance() {
 #[test]
 fn script_times_and_recipient() {
     let mut model = model(Faults::default());
-    let script = ScriptedSend::error(400, 131_026)
-        .times(2)
-        .only_to("+1555 000 0002");
+    let script = ScriptedSend::error(400, 131_026).times(2).only_to("+1555 000 0002");
     model.script(NOW_MS, Script::NextSend(script));
     let mut answers = |to| http(&post(&mut model, &text_to(to, "x"))).0;
-    assert_eq!(
-        [answers("19995550000"), answers(ANA), answers(ANA), answers(ANA)],
-        [200, 400, 400, 200]
-    );
+    assert_eq!([answers("19995550000"), answers(ANA), answers(ANA), answers(ANA)], [200, 400, 400, 200]);
 }
 
 #[test]
@@ -70,21 +61,11 @@ fn script_answer_after_a_time_does_not_hold_statuses_back() {
 
 #[test]
 fn script_status_before_answer_names_the_message_to_wait_for() {
-    let mut model = model(Faults {
-        delay_ms: MsRange::new(500, 500),
-        ..Faults::default()
-    });
+    let mut model = model(Faults { delay_ms: MsRange::new(500, 500), ..Faults::default() });
     model.script(NOW_MS, Script::NextSend(ScriptedSend::status_first()));
     let answer = post(&mut model, &text_to(ANA, "our-1"));
-    assert_eq!(
-        answer.after_status_of,
-        model.posts().next().expect("a post").wamid
-    );
-    assert_eq!(
-        model.next_due_ms(),
-        Some(NOW_MS),
-        "the first status does not wait"
-    );
+    assert_eq!(answer.after_status_of, model.posts().next().expect("a post").wamid);
+    assert_eq!(model.next_due_ms(), Some(NOW_MS), "the first status does not wait");
 }
 
 #[test]
@@ -96,19 +77,10 @@ fn script_statuses_never_failed_or_exactly_these() {
     model.script(NOW_MS, Script::NextSend(ScriptedSend::failing_later(131_049)));
     post(&mut model, &text_to(ANA, "our-2"));
     let failed = statuses(&mut model);
-    assert_eq!(
-        (names(&failed), &failed[0]["errors"][0]["code"]),
-        (vec!["failed"], &json!(131_049))
-    );
+    assert_eq!((names(&failed), &failed[0]["errors"][0]["code"]), (vec!["failed"], &json!(131_049)));
     assert!(failed[0].get("recipient_user_id").is_none());
     let odd = StatusPlan::Exactly(vec![DeliveryStatus::Failed, DeliveryStatus::Delivered]);
-    model.script(
-        NOW_MS,
-        Script::NextSend(ScriptedSend {
-            statuses: odd,
-            ..ScriptedSend::default()
-        }),
-    );
+    model.script(NOW_MS, Script::NextSend(ScriptedSend { statuses: odd, ..ScriptedSend::default() }));
     post(&mut model, &text_to(ANA, "our-3"));
     assert_eq!(statuses(&mut model).len(), 2);
 }
@@ -124,10 +96,7 @@ fn script_withheld_statuses_come_in_order_when_released() {
     assert_eq!(model.pending(), 6);
     model.script(NOW_MS + 5, Script::ReleaseStatuses);
     let released = statuses(&mut model);
-    assert_eq!(
-        names(&released),
-        ["sent", "delivered", "read", "sent", "delivered", "read"]
-    );
+    assert_eq!(names(&released), ["sent", "delivered", "read", "sent", "delivered", "read"]);
     post(&mut model, &text_to(ANA, "our-3"));
     assert!(!model.is_idle(), "after the release all is as usual");
 }

@@ -13,9 +13,7 @@ fn storm(seed: u64) -> (Model, Vec<Vec<u8>>) {
     for nth in 0..120 {
         let now_ms = NOW_MS + nth * 40;
         let phone = format!("1555000000{}", nth % PEOPLE);
-        let wamid = model
-            .customer_writes(now_ms, CustomerAction::text(&phone, "hi ☕"))
-            .expect("room");
+        let wamid = model.customer_writes(now_ms, CustomerAction::text(&phone, "hi ☕")).expect("room");
         seen.push(wamid.into_bytes());
         let body = text_to(&phone, &format!("our-{nth}")).to_string();
         let answer = post_raw(&mut model, now_ms, "100000000000001", TOKEN, body.as_bytes());
