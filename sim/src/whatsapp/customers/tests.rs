@@ -119,6 +119,6 @@ fn whoever_was_written_to_first_does_not_open_again() {
 fn a_customer_says_once_what_brings_them_here() {
     let ana = &small_talk::CAST[0];
     let greeting = "Good morning, I am looking into it right now.";
-    assert!(small_talk::answer(ana, 0, true, greeting).contains(ana.order));
-    assert!(!small_talk::answer(ana, 0, false, greeting).contains(ana.order));
+    assert!(small_talk::answer(ana, 0, true, greeting).contains("48213"));
+    assert!(!small_talk::answer(ana, 0, false, greeting).contains("48213"));
 }
