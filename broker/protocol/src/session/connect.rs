@@ -145,7 +145,7 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         queue_first: false,
         reported_ms: None,
         read_failed_ms: None,
-        read_again: false,
+        read_retry_ms: None,
         catching_up_ms: None,
         opened_us: now.wall_us,
     };

@@ -21,10 +21,11 @@ use super::window::{GAP_ID, INBOX_BASE, LOOSE_BASE, QUEUE_BASE, Window, id};
 use super::{Online, Phase, Session};
 use crate::codec::PublishOut;
 use crate::io::{
-    Action, InboxEvent, InboxPage, LiveMessage, Now, Output, Progress, QueueMessage,
-    QueuePage, Told,
+    Action, InboxEvent, InboxPage, LiveMessage, Now, Output, Progress, QueueMessage, QueuePage, Told,
 };
 
+/// After reading has failed, it is tried again after so many milliseconds.
+const READ_RETRY_MS: u64 = 500;
 /// Most events asked for at once.
 const READ_MAX: usize = 64;
 /// Statuses that wait for room in a session's window; a status is only ever the newest of its user.
@@ -82,9 +83,9 @@ impl Session {
     /// A page could not be read: it is asked for again a little later, and the connection ends if that goes on.
     pub fn read_failed(&mut self, now: Now) {
         if let Phase::Online(online) = &mut self.phase {
-            online.read_failed_ms.get_or_insert(now.mono_ms);
             online.inbox.window.reading = false;
             online.queue.reading = false;
+            online.note_failed_read(now);
         }
     }
 
@@ -106,8 +107,7 @@ impl Online {
     pub(super) fn flush(&mut self, now: Now, high: usize, out: &mut Output) {
         if out.bytes.len() < high {
             self.waiting_statuses(out);
-            if self.read_failed_ms.is_none() || self.read_again {
-                self.read_again = false;
+            if self.read_retry_ms.is_none() {
                 self.ask(out);
             }
         }
@@ -212,7 +212,7 @@ impl Online {
         }
         if none && self.inbox.window.head > self.inbox.window.sent {
             // A notice has promised more than this page has: look again, but not at once.
-            self.read_failed_ms.get_or_insert(now.mono_ms);
+            self.note_failed_read(now);
         }
     }
 
@@ -321,7 +321,7 @@ impl Online {
             // Numbers may be missing: what is left up to the head has expired.
             self.queue.sent = self.queue.sent.max(page.head);
             if self.queue.head > self.queue.sent {
-                self.read_failed_ms.get_or_insert(now.mono_ms);
+                self.note_failed_read(now);
             }
         }
     }
@@ -466,9 +466,14 @@ impl Online {
         }
     }
 
-    pub(super) fn retry_reads(&mut self) {
-        // `read_failed_ms` stays until a page arrives: it says how long reading has failed.
-        self.read_again = self.read_failed_ms.is_some();
+    fn note_failed_read(&mut self, now: Now) {
+        self.read_failed_ms.get_or_insert(now.mono_ms);
+        self.read_retry_ms = Some(now.mono_ms + READ_RETRY_MS);
+    }
+
+    /// `read_failed_ms` stays until a page arrives: it says for how long reading has failed.
+    pub(super) fn retry_reads(&mut self, now: Now) {
+        self.read_retry_ms = self.read_retry_ms.filter(|at| *at > now.mono_ms);
     }
 }
 

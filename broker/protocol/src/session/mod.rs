@@ -86,8 +86,8 @@ struct Online {
     reported_ms: Option<u64>,
     /// Since when reading the store fails.
     read_failed_ms: Option<u64>,
-    /// It is time to try again.
-    read_again: bool,
+    /// When it is tried again; `None` once it is.
+    read_retry_ms: Option<u64>,
     /// Since when a backlog is worked off.
     catching_up_ms: Option<u64>,
     opened_us: u64,

@@ -5,9 +5,6 @@ use schemas::Millis;
 use super::{Cause, Phase, Session, connect};
 use crate::io::{Now, Output};
 
-/// After a read of the store failed, it is tried again after so many milliseconds.
-const READ_RETRY_MS: u64 = 500;
-
 impl Session {
     /// When [`Session::timeout`] wants to be called, in [`Now::mono_ms`]. It moves with every packet, so a driver may let
     /// an earlier timer run out and ask again.
@@ -22,8 +19,9 @@ impl Session {
                 let expiry = Millis::from_secs(online.claims.exp).since(now.wall());
                 let token = Some(now.mono_ms.saturating_add(expiry));
                 let store = online.pending.oldest_ms().map(|since| since + self.limits.store_wait_ms);
-                let read = online.read_failed_ms.map(|_| now.mono_ms + READ_RETRY_MS);
-                [keep_alive, token, store, read].into_iter().flatten().min()
+                let failed = online.read_failed_ms.map(|since| since + self.limits.store_wait_ms);
+                let retry = online.read_retry_ms;
+                [keep_alive, token, store, failed, retry].into_iter().flatten().min()
             }
             Phase::Ended => None,
         }
@@ -65,7 +63,7 @@ impl Session {
                     // [v3:3.1.2-24] [v5:3.1.2-22]
                     Cause::KeepAlive
                 } else {
-                    online.retry_reads();
+                    online.retry_reads(now);
                     return;
                 }
             }

@@ -49,6 +49,8 @@ pub(super) struct Window {
     pub(super) reading: bool,
     /// Is there something to be read, whatever `head` says? True at first: nobody has told a head yet.
     pub(super) unknown: bool,
+    /// The next number's packet identifier is in flight: nothing more is read before an acknowledgement.
+    pub(super) blocked: bool,
     /// Is it subscribed at all?
     pub(super) wanted: bool,
 }
@@ -76,7 +78,7 @@ impl Window {
     }
 
     pub(super) const fn wants_page(&self) -> bool {
-        self.wanted && !self.reading && (self.unknown || self.head > self.sent)
+        self.wanted && !self.reading && !self.blocked && (self.unknown || self.head > self.sent)
     }
 
     pub(super) fn is_caught_up(&self) -> bool {
@@ -87,9 +89,10 @@ impl Window {
         self.head = self.head.max(head);
     }
 
-    /// Is there an identifier for this number that no number in flight has?
-    pub(super) fn id_is_free(&self, n: u64) -> bool {
-        self.flight.front().is_none_or(|first| n - first.n < IDS_PER_SOURCE)
+    /// Is there an identifier for this number that no number in flight has? If not, nothing is read until one lands.
+    pub(super) fn id_is_free(&mut self, n: u64) -> bool {
+        self.blocked = self.flight.front().is_some_and(|first| n - first.n >= IDS_PER_SOURCE);
+        !self.blocked
     }
 
     pub(super) fn fly(&mut self, n: u64, origin: Option<(Origin, u64)>) {
@@ -99,6 +102,7 @@ impl Window {
     pub(super) fn land(&mut self, n_of_id: u64) -> Option<Flight> {
         let at = self.flight.iter().position(|flight| flight.n % IDS_PER_SOURCE == n_of_id)?;
         let landed = self.flight.remove(at);
+        self.blocked = false;
         if self.flight.is_empty() && self.flight.capacity() > KEPT_SLOTS {
             self.flight = VecDeque::new();
         }

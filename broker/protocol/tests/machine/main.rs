@@ -1,0 +1,9 @@
+//! The protocol without a runtime: bytes ↔ packet ↔ clause, sessions in one thread under a clock of the test, and
+//! whatever bytes may come.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in a helper")]
+
+mod anything;
+mod clauses;
+mod encoder;
+mod session;
+mod world;
