@@ -134,6 +134,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
 
+    /// Only a fault waits that long.
+    const DEADLINE: Duration = Duration::from_secs(60);
     const DAY: Duration = Duration::from_secs(86_400);
 
     struct Served {
@@ -227,7 +229,7 @@ mod tests {
         let mut idle = TcpStream::connect(served.address).await.unwrap();
         ask(&mut idle).await;
         served.trigger.stop();
-        served.task.await.unwrap();
+        tokio::time::timeout(DEADLINE, served.task).await.expect("ended").unwrap();
         assert!(is_closed(&mut idle).await);
         assert!(TcpStream::connect(served.address).await.is_err());
     }

@@ -65,7 +65,7 @@ struct Send {
     id: CommandId,
     command: Value,
     wait: bool,
-    /// The PUBACK came.
+    /// It was said that the command is stored.
     accepted: bool,
     /// The message's id, once its event told it.
     message: Option<String>,
@@ -144,11 +144,16 @@ impl Send {
             let reason = reason.unwrap_or_else(|| format!("{:?}", ack.reason));
             return Err(Failure::Failed(format!("refused: {reason}")));
         }
-        if !self.accepted {
-            self.accepted = true;
-            cli::print(&format!("{}\n", json!({"id": self.id, "accepted": true})))?;
-        }
+        self.accept()?;
         self.finish_if(!self.wait)
+    }
+
+    /// Says once that the command is stored. Its event may overtake its PUBACK, and says the same.
+    fn accept(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.accepted, true) {
+            return Ok(());
+        }
+        cli::print(&format!("{}\n", json!({"id": self.id, "accepted": true})))
     }
 
     fn event(&mut self, publish: &Publish) -> Result<(), Failure> {
@@ -174,6 +179,7 @@ impl Send {
         if !ours {
             return Ok(());
         }
+        self.accept()?;
         cli::print(&tail::line(&publish.payload))?;
         match serde_json::from_value(data["status"].clone()) {
             Ok(Status::Failed) => Err(Failure::Failed(format!("not delivered: {}", data["error"]))),
