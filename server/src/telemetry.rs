@@ -85,6 +85,8 @@ fn recorder() -> Result<metrics_exporter_prometheus::PrometheusRecorder, Failure
 /// What the metrics mean that no part describes when it starts.
 fn describe() {
     auth_hook::metrics::describe();
+    broker::describe_metrics();
+    store::metrics::describe();
     crate::metrics::describe();
 }
 
