@@ -283,3 +283,83 @@ impl CommitSink for Sink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Epoch, NumberId, Wamid};
+    use store::{Settings, StatusUpdate};
+
+    use super::*;
+
+    fn status(n: usize) -> Update {
+        Update::Status(Box::new(StatusUpdate {
+            number: NumberId::new("1").unwrap(),
+            wamid: Wamid::new(&format!("w{n}")).unwrap(),
+            message: None,
+            status: schemas::Status::Sent,
+            at: Millis(1),
+            error: None,
+        }))
+    }
+
+    fn webhook(updates: usize, body_bytes: usize) -> WebhookOp {
+        let body = vec![b' '; body_bytes].into();
+        WebhookOp { body, updates: (0..updates).map(status).collect(), received_us: 1 }
+    }
+
+    fn store() -> Arc<dyn Store> {
+        store::engine::memory::open(Settings::new(Epoch(1)), Arc::new(|| Millis(1))).unwrap()
+    }
+
+    async fn work_off_all(backlog: &Backlog, store: &dyn Store) {
+        while !backlog.line().places.is_empty() {
+            let front = backlog.front().await;
+            work_off(store, front).await.unwrap();
+            backlog.line().pop();
+        }
+    }
+
+    #[tokio::test]
+    async fn p5_nothing_overtakes_what_stands_in_line() {
+        let (backlog, store) = (Arc::new(Backlog::default()), store());
+        assert!(matches!(
+            backlog.submit(&*store, webhook(WEBHOOK_EFFECTS_MAX, 1)).await,
+            Submitted::Whole(_)
+        ));
+        let Submitted::Alone(large) = backlog.submit(&*store, webhook(WEBHOOK_EFFECTS_MAX + 1, 1)).await
+        else {
+            panic!("with its effects")
+        };
+        assert!(matches!(backlog.submit(&*store, webhook(1, 1)).await, Submitted::Alone(_)));
+        assert!(
+            matches!(backlog.submit(&*store, webhook(0, 1)).await, Submitted::Whole(_)),
+            "no effects, no order"
+        );
+        assert!(matches!(large.await.unwrap(), Ok(Outcome::Journaled(_))));
+        work_off_all(&backlog, &*store).await;
+        assert!(store.open_journal().await.unwrap().is_empty());
+        assert!(matches!(backlog.submit(&*store, webhook(1, 1)).await, Submitted::Whole(_)));
+    }
+
+    #[tokio::test]
+    async fn p8_the_line_has_an_end() {
+        let (backlog, store) = (Arc::new(Backlog::default()), store());
+        let most = LINE_BYTES_MAX / (4 << 20);
+        for n in 0..=most {
+            let submitted = backlog.submit(&*store, webhook(WEBHOOK_EFFECTS_MAX + 1, 4 << 20)).await;
+            assert_eq!(matches!(submitted, Submitted::Full), n == most, "{n}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_stored_leaves_the_line() {
+        let (backlog, store) = (Arc::new(Backlog::default()), store());
+        store.close().await;
+        let submitted = backlog.submit(&*store, webhook(WEBHOOK_EFFECTS_MAX + 1, 1)).await;
+        let Submitted::Alone(told) = submitted else { panic!("with its effects") };
+        assert_eq!(told.await.unwrap().unwrap_err(), CommitError::Closed);
+        let stop = watch::channel(false).1;
+        let nothing = tokio::time::timeout(Duration::ZERO, Arc::clone(&backlog).work(store, stop)).await;
+        assert!(nothing.is_ok() || backlog.line().places.is_empty());
+    }
+}
