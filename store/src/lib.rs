@@ -34,6 +34,7 @@ mod rows;
 mod settings;
 mod tails;
 pub mod topics;
+mod turn;
 pub mod verify;
 mod writer;
 

@@ -8,23 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use schemas::{Conversation, ConversationId, Epoch, Message, MessageId, Millis, Seq};
+use schemas::{Conversation, ConversationId, Message, MessageId, Millis, Seq};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::engine::Rows;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::history::History;
 use crate::keys::{InboxKey, SessionKey};
-use crate::ops::{Op, Outcome, Progress};
-use crate::plan::view::View;
-use crate::plan::{Effects, Plan};
+use crate::ops::{Op, Progress};
 use crate::read::{
     ActivityCursor, Asker, ConversationPage, InboxPage, MessagePage, MessageRange, OpenJournal, OpenSend,
     QueuePage,
 };
-use crate::rows::{FORMAT, decode, encode, keys};
 use crate::settings::Settings;
 use crate::tails::Tails;
+use crate::turn::{Group, Pending, Turn};
 use crate::{BoxFuture, CommitListener, CommitResult, CommitSink, Store};
 
 /// Where the store gets the time from.
@@ -38,13 +36,6 @@ const PERMIT_BYTES: usize = 256;
 /// Room in the writer's queue; given back when the op is done.
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
-}
-
-struct Pending {
-    op: Op,
-    token: u64,
-    sink: Arc<dyn CommitSink>,
-    _permit: Permit,
 }
 
 #[derive(Default)]
@@ -88,13 +79,7 @@ impl Log {
         clock: Clock,
         path: &str,
     ) -> Result<Arc<dyn Store>, OpenError> {
-        let epoch = check_format(&*rows, &settings, path)?;
-        let mut plan = Plan::new(&settings, epoch);
-        let mut view = View::new(&*rows);
-        plan.recover(&mut view, clock())?;
-        plan.end(&mut view);
-        let (batch, _) = view.finish();
-        rows.commit(batch, true)?;
+        let (turn, epoch) = Turn::open(rows.clone(), &settings, clock(), path)?;
         let permits_max = (settings.queue_max_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -108,7 +93,7 @@ impl Log {
         let writer = Writer {
             shared: shared.clone(),
             rows,
-            plan,
+            turn,
             clock,
             cursor_flush: Duration::from_millis(settings.cursor_flush_ms),
         };
@@ -134,48 +119,12 @@ impl Log {
     }
 }
 
-/// The format version and the epoch of a store; both written when it is made.
-fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoch, OpenError> {
-    let (format_key, epoch_key) = (keys::meta("format"), keys::meta("epoch"));
-    match rows.get(&format_key)? {
-        Some(value) => {
-            let found: u32 = decode(&format_key, &value)?;
-            if found != FORMAT {
-                return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
-            }
-            let value = rows.get(&epoch_key)?.unwrap_or_default();
-            Ok(Epoch(crate::rows::decode_u128(&epoch_key, &value)?))
-        }
-        None => {
-            let epoch = settings.new_epoch;
-            let batch =
-                [(format_key, Some(encode(&FORMAT))), (epoch_key, Some(epoch.0.to_be_bytes().to_vec()))];
-            rows.commit(batch.into_iter().collect(), true)?;
-            Ok(epoch)
-        }
-    }
-}
-
 struct Writer {
     shared: Arc<Shared>,
     rows: Arc<dyn Rows>,
-    plan: Plan,
+    turn: Turn,
     clock: Clock,
     cursor_flush: Duration,
-}
-
-/// What one turn of the writer carries out.
-struct Group {
-    ops: Vec<Pending>,
-    cursors: BTreeMap<SessionKey, Progress>,
-}
-
-/// A group planned: what to write, what to tell.
-struct Planned {
-    batch: crate::engine::Batch,
-    durable: bool,
-    effects: Effects,
-    results: Vec<CommitResult>,
 }
 
 impl Writer {
@@ -225,71 +174,18 @@ impl Writer {
     /// Plans, writes, syncs, tells. An error means that nothing of the group is known to be on disk.
     fn commit(&mut self, group: Group) -> Result<(), CommitError> {
         let started = Instant::now();
-        self.plan.begin((self.clock)());
-        let planned = self.plan_group(&group);
+        let mut planned = self.turn.plan((self.clock)(), group);
         let rows = planned.batch.len();
-        if rows > 0
-            && let Err(error) = self.rows.commit(planned.batch, planned.durable)
-        {
-            for pending in group.ops {
-                pending.sink.done(pending.token, Err(CommitError::Unknown(error.to_string())));
-            }
+        if let Err(error) = self.turn.write(&mut planned) {
+            planned.tell_unknown(&error);
             return Err(error);
         }
         if planned.durable {
-            crate::metrics::observe_commit(started.elapsed(), rows, group.ops.len());
+            crate::metrics::observe_commit(started.elapsed(), rows, planned.ops());
         }
-        crate::metrics::observe_delivered(&planned.effects.delivered_after_ms);
-        let notices = planned.effects.notices();
-        self.shared.tails.push(planned.effects);
-        for listener in &*self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner) {
-            listener.committed(&notices);
-        }
-        for (pending, result) in group.ops.into_iter().zip(planned.results) {
-            pending.sink.done(pending.token, result);
-        }
+        let listeners = self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        planned.tell(&self.shared.tails, &listeners);
         Ok(())
-    }
-
-    /// Plans all ops of a group. One that cannot be planned gets its error, and the group is planned again without it,
-    /// so that no part of it is in the batch.
-    fn plan_group(&mut self, group: &Group) -> Planned {
-        let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
-        'again: loop {
-            let mut view = View::new(&*self.rows);
-            let mut effects = Effects::default();
-            let mut results = Vec::with_capacity(group.ops.len());
-            for (index, pending) in group.ops.iter().enumerate() {
-                if let Some(error) = failed.get(&index) {
-                    results.push(Err(CommitError::Read(error.clone())));
-                    continue;
-                }
-                match self.plan.apply(&mut view, &pending.op, &mut effects) {
-                    Ok(outcome) => results.push(Ok::<Outcome, CommitError>(outcome)),
-                    Err(error) => {
-                        tracing::error!(%error, "an op cannot be planned");
-                        failed.insert(index, error);
-                        self.reload();
-                        continue 'again;
-                    }
-                }
-            }
-            for (session, acked) in &group.cursors {
-                // A cursor that cannot be moved now is moved by a later acknowledgement.
-                if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
-                    tracing::warn!(%error, "a cursor cannot be moved");
-                }
-            }
-            self.plan.end(&mut view);
-            let (batch, durable) = view.finish();
-            return Planned { batch, durable, effects, results };
-        }
-    }
-
-    fn reload(&mut self) {
-        if let Err(error) = self.plan.reload(&View::new(&*self.rows)) {
-            tracing::error!(%error, "indexes cannot be read again");
-        }
     }
 }
 
@@ -335,7 +231,7 @@ impl Store for Log {
             return;
         }
         let was_empty = queue.ops.is_empty();
-        queue.ops.push(Pending { op, token, sink, _permit: permit });
+        queue.ops.push(Pending { op, token, sink, _permit: Some(permit) });
         drop(queue);
         if was_empty {
             self.shared.wake.notify_one();

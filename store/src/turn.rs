@@ -1,0 +1,170 @@
+//! I3, O3, I5. One turn of the writer: a group of ops → one plan → one atomic batch, one sync → everybody told.
+//!
+//! The writer's thread and the simulation's stepper take their turns with this same code, so that what is simulated is
+//! what runs. The steps are three because a crash may come between any two of them.
+//! Not here: who waits for whom (`writer.rs`), which fault strikes when (`stepper.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemas::{Epoch, Millis};
+
+use crate::engine::{Batch, Rows};
+use crate::error::{CommitError, OpenError, ReadError};
+use crate::keys::SessionKey;
+use crate::ops::{Op, Outcome, Progress};
+use crate::plan::view::View;
+use crate::plan::{Effects, Plan};
+use crate::rows::{FORMAT, decode, decode_u128, encode, keys};
+use crate::settings::Settings;
+use crate::tails::Tails;
+use crate::writer::Permit;
+use crate::{CommitListener, CommitResult, CommitSink};
+
+/// An op that waits for its turn.
+pub(crate) struct Pending {
+    pub(crate) op: Op,
+    pub(crate) token: u64,
+    pub(crate) sink: Arc<dyn CommitSink>,
+    /// Its room in the queue; `None` where there is no queue to fill.
+    pub(crate) _permit: Option<Permit>,
+}
+
+/// What one turn carries out.
+pub(crate) struct Group {
+    pub(crate) ops: Vec<Pending>,
+    pub(crate) cursors: BTreeMap<SessionKey, Progress>,
+}
+
+/// A group planned: what to write, what to tell.
+pub(crate) struct Planned {
+    ops: Vec<Pending>,
+    pub(crate) batch: Batch,
+    pub(crate) durable: bool,
+    effects: Effects,
+    results: Vec<CommitResult>,
+}
+
+/// The plan and the rows beneath it.
+pub(crate) struct Turn {
+    rows: Arc<dyn Rows>,
+    plan: Plan,
+}
+
+impl Turn {
+    /// Checks the format and recovers what a crash left open.
+    pub(crate) fn open(
+        rows: Arc<dyn Rows>,
+        settings: &Settings,
+        now: Millis,
+        path: &str,
+    ) -> Result<(Self, Epoch), OpenError> {
+        let epoch = check_format(&*rows, settings, path)?;
+        let mut plan = Plan::new(settings, epoch);
+        let mut view = View::new(&*rows);
+        plan.recover(&mut view, now)?;
+        plan.end(&mut view);
+        let (batch, _) = view.finish();
+        rows.commit(batch, true)?;
+        Ok((Self { rows, plan }, epoch))
+    }
+
+    /// Plans all ops of a group. One that cannot be planned gets its error, and the group is planned again without it,
+    /// so that no part of it is in the batch.
+    pub(crate) fn plan(&mut self, now: Millis, group: Group) -> Planned {
+        self.plan.begin(now);
+        let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
+        'again: loop {
+            let mut view = View::new(&*self.rows);
+            let mut effects = Effects::default();
+            let mut results = Vec::with_capacity(group.ops.len());
+            for (index, pending) in group.ops.iter().enumerate() {
+                if let Some(error) = failed.get(&index) {
+                    results.push(Err(CommitError::Read(error.clone())));
+                    continue;
+                }
+                match self.plan.apply(&mut view, &pending.op, &mut effects) {
+                    Ok(outcome) => results.push(Ok::<Outcome, CommitError>(outcome)),
+                    Err(error) => {
+                        tracing::error!(%error, "an op cannot be planned");
+                        failed.insert(index, error);
+                        self.reload();
+                        continue 'again;
+                    }
+                }
+            }
+            for (session, acked) in &group.cursors {
+                // A cursor that cannot be moved now is moved by a later acknowledgement.
+                if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
+                    tracing::warn!(%error, "a cursor cannot be moved");
+                }
+            }
+            self.plan.end(&mut view);
+            let (batch, durable) = view.finish();
+            return Planned { ops: group.ops, batch, durable, effects, results };
+        }
+    }
+
+    /// Writes and, where the group asks for it, syncs. After an error nobody knows what of the group is on disk, and
+    /// the plan's memory is ahead of the rows: this turn must be the last.
+    pub(crate) fn write(&self, planned: &mut Planned) -> Result<(), CommitError> {
+        let batch = std::mem::take(&mut planned.batch);
+        if batch.is_empty() { Ok(()) } else { self.rows.commit(batch, planned.durable) }
+    }
+
+    /// Reads caches and indexes from the rows again.
+    pub(crate) fn reload(&mut self) {
+        if let Err(error) = self.plan.reload(&View::new(&*self.rows)) {
+            tracing::error!(%error, "indexes cannot be read again");
+        }
+    }
+}
+
+impl Planned {
+    /// Ops of the group.
+    pub(crate) fn ops(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// The group is on disk: readers, listeners and submitters hear of it, in this order.
+    pub(crate) fn tell(self, tails: &Tails, listeners: &[Arc<dyn CommitListener>]) {
+        crate::metrics::observe_delivered(&self.effects.delivered_after_ms);
+        let notices = self.effects.notices();
+        tails.push(self.effects);
+        for listener in listeners {
+            listener.committed(&notices);
+        }
+        for (pending, result) in self.ops.into_iter().zip(self.results) {
+            pending.sink.done(pending.token, result);
+        }
+    }
+
+    /// Nobody knows whether the group is on disk.
+    pub(crate) fn tell_unknown(self, error: &CommitError) {
+        for pending in self.ops {
+            pending.sink.done(pending.token, Err(CommitError::Unknown(error.to_string())));
+        }
+    }
+}
+
+/// The format version and the epoch of a store; both written when it is made.
+fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoch, OpenError> {
+    let (format_key, epoch_key) = (keys::meta("format"), keys::meta("epoch"));
+    match rows.get(&format_key)? {
+        Some(value) => {
+            let found: u32 = decode(&format_key, &value)?;
+            if found != FORMAT {
+                return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
+            }
+            let value = rows.get(&epoch_key)?.unwrap_or_default();
+            Ok(Epoch(decode_u128(&epoch_key, &value)?))
+        }
+        None => {
+            let epoch = settings.new_epoch;
+            let batch =
+                [(format_key, Some(encode(&FORMAT))), (epoch_key, Some(epoch.0.to_be_bytes().to_vec()))];
+            rows.commit(batch.into_iter().collect(), true)?;
+            Ok(epoch)
+        }
+    }
+}
