@@ -91,11 +91,11 @@ async fn mosquitto_follows_the_flow() {
     for version in ["mqttv311", "mqttv5"] {
         let id = format!("mosquitto-{version}");
         let common = ["-h", "127.0.0.1", "-p", &port, "-V", version, "-u", "alice", "-P", &token, "-q", "1"];
-        let mut subscriber = Command::new(&sub);
-        // -d shows the SUBACK: from then on nothing is missed.
-        subscriber.args(common).args(["-i", &id, "-d", "-t", INBOX]);
-        let mut subscriber = Program::start(&mut subscriber);
-        subscriber.line_with("received SUBACK").await;
+        let session = ["-i", &id, "-c", "-x", "3600", "-t", INBOX];
+        let session = if version == "mqttv5" { &session[..] } else { &[&session[..3], &session[5..]].concat() };
+        // -E ends it once it is subscribed, and the session stays: from then on nothing is missed.
+        Program::start(Command::new(&sub).args(common).args(session).arg("-E")).finish().await;
+        let mut subscriber = Program::start(Command::new(&sub).args(common).args(session));
         world.sim.say(ANA, "Hello, mosquitto").expect("Ana writes");
         subscriber.line_with("Hello, mosquitto").await;
         let command = send_command(&id, ANA, "An answer").to_string();

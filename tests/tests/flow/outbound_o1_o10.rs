@@ -111,7 +111,7 @@ async fn o3_the_same_command_over_mqtt_and_http_has_the_effect_of_once() {
     let command = send_command("once", ANA, "Only once");
     for _ in 0..2 {
         assert_eq!(device.publish(OUTBOX, command.to_string()).await.code, 0);
-        api.post("/v1/messages", &command).await.expect(200);
+        assert_eq!(api.post("/v1/messages", &command).await.status, 200);
     }
     // The same in MessagePack, and with its JSON spelled in another order.
     let packed = Publish {
@@ -121,7 +121,7 @@ async fn o3_the_same_command_over_mqtt_and_http_has_the_effect_of_once() {
     };
     assert_eq!(device.publish_with(packed).await.code, 0);
     // The id is the user's own: bob's `once` is another one.
-    world.api("bob").post("/v1/messages", &command).await.expect(201);
+    assert_eq!(world.api("bob").post("/v1/messages", &command).await.status, 201);
 
     let mut reused = command;
     reused["text"] = "Another".into();
@@ -304,7 +304,8 @@ async fn o6_a_repeated_and_shuffled_flow_of_statuses_ends_where_it_should() {
     let api = world.api("alice");
     for n in 0..MESSAGES {
         let phone = format!("155500004{n:02}");
-        api.post("/v1/messages", &send_command(&format!("c{n}"), &phone, "Shuffled")).await.expect(201);
+        let command = send_command(&format!("c{n}"), &phone, "Shuffled");
+        assert_eq!(api.post("/v1/messages", &command).await.status, 201);
     }
     let posts = world.posts(MESSAGES).await;
     world.sim.wait_until_idle(tests::deadline::DEADLINE).await.expect("all statuses are delivered");

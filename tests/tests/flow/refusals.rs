@@ -165,16 +165,6 @@ async fn o2_a_refused_publish_of_3_1_1_is_acknowledged_and_told_in_the_inbox() {
 }
 
 #[tokio::test]
-async fn o2_a_refused_publish_of_3_1_1_closes_where_so_configured() {
-    let world = World::with("", "[mqtt]\nrefused_publish_311 = \"close\"", sim::whatsapp::Faults::default()).await;
-    let token = Token::of(ACME, "alice").sign();
-    let mut device = Client::connect(world.at(), Link::Tcp, &Connect::v311("old", &token)).await;
-    let publish = tests::mqtt::Publish { topic: "news".into(), payload: b"x".to_vec(), ..Default::default() };
-    device.start_publish(publish).await;
-    assert!(device.next().await.is_err(), "the connection ends, and there was no PUBACK");
-}
-
-#[tokio::test]
 async fn o2_a_refused_publish_at_qos_0_is_dropped_and_counted() {
     let world = World::start().await;
     for version in [Version::V311, Version::V5] {

@@ -128,6 +128,9 @@ async fn s3_lists_give_every_item_once_whatever_the_page() {
     assert_eq!(api.get(&format!("/v1/conversations/{busy}")).await.expect(200), whole[0]);
 }
 
+/// Largest body of a command.
+const COMMAND_BYTES_MAX: usize = 256 << 10;
+
 #[tokio::test]
 async fn s1_errors_are_problems_with_a_stable_code() {
     let world = World::start().await;
@@ -166,6 +169,6 @@ async fn s1_errors_are_problems_with_a_stable_code() {
     post(&command(json!({"type": "message.sing"}))).await.expect_problem(400, "command_unknown");
     post(&command(json!({"to": {"whatsapp": "+1555", "number": "1"}}))).await.expect_problem(404, "number_unknown");
     post(&command(json!({"to": {"user": "nobody-here"}}))).await.expect_problem(404, "user_unknown");
-    post(&command(json!({"text": "x".repeat(5 << 20)}))).await.expect_problem(413, "body_too_large");
+    post(&command(json!({"text": "x".repeat(COMMAND_BYTES_MAX)}))).await.expect_problem(413, "body_too_large");
     assert_eq!(api.head().await, 0, "a refusal leaves nothing behind");
 }
