@@ -62,6 +62,9 @@ struct State {
     /// Which router is in use; threads of an older one end.
     generation: u64,
     stopping: bool,
+    /// The next message goes to a topic that kills the router.
+    #[cfg(test)]
+    kill: bool,
 }
 
 impl Shared {
@@ -244,6 +247,8 @@ fn publish(shared: &Shared, generation: u64, mut link: LinkTx) -> Result<(), Bus
     let mut number = 0_u64;
     while let Some(batch) = next_batch(shared, generation) {
         let topic = format!("live/{}", batch.shard());
+        #[cfg(test)]
+        let topic = if std::mem::take(&mut shared.state().kill) { "été/x".to_owned() } else { topic };
         let payload = wire::encode(number, &batch);
         number += 1;
         {
@@ -313,5 +318,80 @@ fn receive(
             Notification::Disconnect(..) => return Err(BusError::Closed),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// How long a wait may take before the test has failed.
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[derive(Default)]
+    struct Ears {
+        heard: Mutex<(Vec<(InboxKey, Seq)>, usize)>,
+        news: Condvar,
+    }
+
+    impl BusSink for Ears {
+        fn deliver(&self, batch: Batch) {
+            self.heard.lock().unwrap().0.extend(batch.inboxes);
+            self.news.notify_all();
+        }
+
+        fn lost(&self) {
+            self.heard.lock().unwrap().1 += 1;
+            self.news.notify_all();
+        }
+    }
+
+    impl Ears {
+        fn wait(
+            &self,
+            until: impl Fn(&(Vec<(InboxKey, Seq)>, usize)) -> bool,
+        ) -> (Vec<(InboxKey, Seq)>, usize) {
+            let end = Instant::now() + DEADLINE;
+            let mut heard = self.heard.lock().unwrap();
+            while !until(&heard) {
+                let left = end.saturating_duration_since(Instant::now());
+                assert!(!left.is_zero(), "not heard in time");
+                heard = self.news.wait_timeout(heard, left).unwrap().0;
+            }
+            heard.clone()
+        }
+    }
+
+    fn start() -> (RouterBus, Arc<Ears>) {
+        let ears = Arc::new(Ears::default());
+        let sink: Weak<dyn BusSink> = Arc::downgrade(&(Arc::clone(&ears) as Arc<dyn BusSink>));
+        (RouterBus::start(sink).unwrap(), ears)
+    }
+
+    /// More than the router holds, faster than it delivers: nothing is lost, and all comes in order.
+    #[test]
+    fn every_ring_is_heard_in_order() {
+        const RINGS: u64 = 20_000;
+        let (bus, ears) = start();
+        for n in 1..=RINGS {
+            bus.ring(&[(InboxKey(u128::from(n) << 100), Seq(n))], &[]);
+        }
+        let (heard, lost) = ears.wait(|(heard, _)| heard.last().is_some_and(|(_, seq)| seq.0 == RINGS));
+        assert_eq!((heard.len() as u64, lost), (RINGS, 0));
+        assert!(heard.is_sorted_by_key(|(_, seq)| *seq));
+    }
+
+    /// A router that dies is built anew; everybody is told that something may be missing, and rings are heard again.
+    #[test]
+    fn a_router_that_dies_is_replaced() {
+        let (bus, ears) = start();
+        bus.ring(&[(InboxKey(1), Seq(1))], &[]);
+        ears.wait(|(heard, _)| !heard.is_empty());
+        bus.shared.state().kill = true;
+        bus.ring(&[(InboxKey(1), Seq(2))], &[]);
+        ears.wait(|(_, lost)| *lost > 0);
+        bus.ring(&[(InboxKey(1), Seq(3))], &[]);
+        ears.wait(|(heard, _)| heard.last().is_some_and(|(_, seq)| seq.0 == 3));
     }
 }
