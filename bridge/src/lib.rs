@@ -7,7 +7,6 @@
 //! Not here: what an update does (the store's commit plan), fetching media, templates' approval.
 
 pub mod config;
-mod delivered;
 mod error;
 pub mod graph;
 pub mod metrics;
@@ -26,7 +25,6 @@ use tokio::task::JoinHandle;
 pub use config::{BridgeConfig, NumberConfig, OnUnknown, Secret};
 pub use error::StartError;
 
-use delivered::Accepted;
 use graph::{Graph, HttpGraph};
 use sender::attempt::Attempts;
 use sender::plan::Planner;
@@ -79,7 +77,6 @@ impl Bridge {
         metrics::describe();
         // Before anything can be received: what a former process left comes first.
         let backlog = Arc::new(Backlog::of(store.open_journal().await?));
-        let accepted = Arc::new(Accepted::default());
         let doorbell = Arc::new(Doorbell::default());
         store.listen(Arc::clone(&doorbell) as Arc<dyn store::CommitListener>);
         let attempts = Attempts {
@@ -87,7 +84,6 @@ impl Bridge {
             graph,
             clock: Arc::clone(&clock),
             on_unknown: config.numbers.iter().map(|number| (number.id.clone(), number.on_unknown)).collect(),
-            accepted: Arc::clone(&accepted),
         };
         let sender = Sender::new(Planner::new(&config.numbers), Arc::new(attempts), doorbell);
         let secrets = AppSecrets::new(&config);
@@ -96,7 +92,7 @@ impl Bridge {
             tokio::spawn(sender.run(stopped.clone())),
             tokio::spawn(Arc::clone(&backlog).work(Arc::clone(&store), stopped)),
         ];
-        let receiver = Arc::new(Receiver::new(store, clock, secrets, config.verify_token, backlog, accepted));
+        let receiver = Arc::new(Receiver::new(store, clock, secrets, config.verify_token, backlog));
         Ok(Handle { receiver, stop, tasks })
     }
 }

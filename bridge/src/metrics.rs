@@ -7,7 +7,6 @@ const UPDATES: &str = "inboxd_bridge_updates_total";
 const TO_DURABLE: &str = "inboxd_webhook_to_durable_seconds";
 const BACKLOG: &str = "inboxd_bridge_journal_backlog_webhooks";
 const ACCEPT: &str = "inboxd_outbound_accept_seconds";
-const DELIVERED: &str = "inboxd_outbound_delivered_seconds";
 const DEPTH: &str = "inboxd_bridge_queue_depth";
 const OLDEST: &str = "inboxd_bridge_queue_oldest_seconds";
 const SENDS: &str = "inboxd_bridge_sends_total";
@@ -23,7 +22,6 @@ pub fn describe() {
     describe_histogram!(TO_DURABLE, "From a webhook's first byte until it is on disk");
     describe_gauge!(BACKLOG, "Journaled webhooks that are not worked off");
     describe_histogram!(ACCEPT, "From a command's first byte until WhatsApp's wamid is on disk");
-    describe_histogram!(DELIVERED, "From the wamid until WhatsApp says delivered");
     describe_gauge!(DEPTH, "Messages to WhatsApp that have not ended; at least so many when it is very long");
     describe_gauge!(OLDEST, "Age of the oldest of them");
     describe_counter!(SENDS, "Attempts to send, by outcome");
@@ -84,10 +82,6 @@ pub(crate) fn set_backlog(webhooks: usize) {
 
 pub(crate) fn observe_accept(micros: u64) {
     histogram!(ACCEPT).record(micros as f64 / MICROS);
-}
-
-pub(crate) fn observe_delivered(micros: u64) {
-    histogram!(DELIVERED).record(micros as f64 / MICROS);
 }
 
 pub(crate) fn count_send(outcome: &'static str) {

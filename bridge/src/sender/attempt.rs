@@ -15,7 +15,6 @@ use store::{CommitError, Op, OpenSend, Outcome, SendEnd, SendResult, Store};
 
 use super::outcome::{self, NumberHint, Verdict};
 use crate::config::OnUnknown;
-use crate::delivered::Accepted;
 use crate::graph::Graph;
 use crate::{Clock, metrics, millis};
 
@@ -28,7 +27,6 @@ pub(crate) struct Attempts {
     pub(crate) graph: Arc<dyn Graph>,
     pub(crate) clock: Clock,
     pub(crate) on_unknown: BTreeMap<NumberId, OnUnknown>,
-    pub(crate) accepted: Arc<Accepted>,
 }
 
 /// An action is done; its send is to be read again.
@@ -84,10 +82,6 @@ impl Attempts {
         log(send, &verdict);
         metrics::count_send(verdict.outcome());
         let accepted = matches!(verdict.result, SendResult::Accepted(_));
-        if accepted {
-            // Before the record: a status that says delivered may overtake it.
-            self.accepted.note(send.message, (self.clock)());
-        }
         self.record(send.message, verdict.result).await;
         if accepted {
             metrics::observe_accept((self.clock)().saturating_sub(send.received_us));

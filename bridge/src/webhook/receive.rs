@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use schemas::{ErrorCode, Millis, Status};
+use schemas::{ErrorCode, Millis};
 use store::{CommitError, CommitResult, JournalOp, Op, Outcome, Store, Update, WebhookDone, WebhookOp};
 
 use super::backlog::{Backlog, Submitted, guarded};
@@ -21,7 +21,6 @@ use super::problem::problem;
 use super::signature::{self, AppSecrets};
 use crate::Clock;
 use crate::config::Secret;
-use crate::delivered::Accepted;
 use crate::metrics::{self, WebhookOutcome};
 use crate::translate::{Ignored, Translation};
 
@@ -32,7 +31,6 @@ pub(crate) struct Receiver {
     secrets: AppSecrets,
     verify_token: Secret,
     backlog: Arc<Backlog>,
-    accepted: Arc<Accepted>,
     room: Room,
 }
 
@@ -43,9 +41,8 @@ impl Receiver {
         secrets: AppSecrets,
         verify_token: Secret,
         backlog: Arc<Backlog>,
-        accepted: Arc<Accepted>,
     ) -> Self {
-        Self { store, clock, secrets, verify_token, backlog, accepted, room: Room::new() }
+        Self { store, clock, secrets, verify_token, backlog, room: Room::new() }
     }
 }
 
@@ -90,11 +87,7 @@ impl Receiver {
             return (WebhookOutcome::BadSignature, problem(ErrorCode::SignatureInvalid, detail));
         }
         count_ignored(ignored);
-        let delivered = delivered(&updates);
         let (outcome, response) = self.store(body.bytes.clone(), updates, received_us).await;
-        if outcome == WebhookOutcome::Applied {
-            self.observe_delivered(&delivered);
-        }
         let unread = outcome == WebhookOutcome::Applied && !readable;
         (if unread { WebhookOutcome::Unreadable } else { outcome }, response)
     }
@@ -138,28 +131,10 @@ impl Receiver {
         metrics::observe_durable((self.clock)().saturating_sub(received_us));
         (outcome, StatusCode::OK.into_response())
     }
-
-    fn observe_delivered(&self, delivered: &[schemas::MessageId]) {
-        let now = (self.clock)();
-        for accepted_us in delivered.iter().filter_map(|message| self.accepted.take(*message)) {
-            metrics::observe_delivered(now.saturating_sub(accepted_us));
-        }
-    }
 }
 
 fn unavailable(detail: &str) -> (WebhookOutcome, Response) {
     (WebhookOutcome::Unavailable, problem(ErrorCode::StoreUnavailable, detail))
-}
-
-/// Messages of ours that are told to be delivered.
-fn delivered(updates: &[Update]) -> Vec<schemas::MessageId> {
-    updates
-        .iter()
-        .filter_map(|update| match update {
-            Update::Status(status) if status.status == Status::Delivered => status.message,
-            _ => None,
-        })
-        .collect()
 }
 
 fn count_ignored(ignored: Ignored) {
