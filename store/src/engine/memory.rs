@@ -44,7 +44,9 @@ impl Disk {
 
 #[derive(Default)]
 pub(crate) struct Memory {
-    rows: RwLock<BTreeMap<Key, Vec<u8>>>,
+    /// Shared with scans that are under way: a commit then changes a copy, so that a scan sees one moment and holds no
+    /// lock while its caller reads on.
+    rows: RwLock<Arc<BTreeMap<Key, Vec<u8>>>>,
 }
 
 impl Rows for Memory {
@@ -56,7 +58,7 @@ impl Rows for Memory {
         if range.from >= range.to {
             return Ok(());
         }
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut found = rows.range(range.from.clone()..range.to.clone());
         while let Some((key, value)) = match order {
             Order::Ascending => found.next(),
@@ -70,7 +72,8 @@ impl Rows for Memory {
     }
 
     fn commit(&self, batch: Batch, _sync: bool) -> Result<(), CommitError> {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let rows = Arc::make_mut(&mut shared);
         for (key, value) in batch {
             match value {
                 Some(value) => rows.insert(key, value),
