@@ -13,7 +13,7 @@ use schemas::{
 use crate::engine::{KeyRange, Order, Rows};
 use crate::error::ReadError;
 use crate::keys::{InboxKey, JournalId, SessionKey};
-use crate::plan::inbox::event_of;
+use crate::plan::inbox::{event_of, oldest_from};
 use crate::plan::{conversation, send};
 use crate::read::{
     ActivityCursor, Asker, ConversationPage, INBOX_PAGE_MAX, InboxPage, LIST_PAGE_MAX, MessagePage,
@@ -113,10 +113,19 @@ impl History {
         Ok(Seq(self.edge(keys::inbox_of(inbox), Order::Descending)?.unwrap_or(0)))
     }
 
+    fn oldest(&self, inbox: InboxKey) -> Result<Option<Seq>, ReadError> {
+        let mut oldest = None;
+        self.rows.scan(&KeyRange::prefix(keys::inbox_of(inbox)), Order::Ascending, &mut |key, value| {
+            oldest = Some(oldest_from(key, value)?);
+            Ok(false)
+        })?;
+        Ok(oldest)
+    }
+
     pub(crate) fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> Result<InboxPage, ReadError> {
         // The head first: a commit in between may only add what a later page brings.
         let head = self.head(inbox)?;
-        let oldest = self.edge(keys::inbox_of(inbox), Order::Ascending)?.map_or(head.next(), Seq);
+        let mut oldest = self.oldest(inbox)?.unwrap_or(head.next());
         let owner = self.row::<UserRow>(&keys::user(inbox))?;
         let mut events = Vec::new();
         let range = KeyRange::after(keys::inbox_of(inbox), keys::inbox(inbox, after));
@@ -125,9 +134,18 @@ impl History {
             if events.len() >= limit || keys::number_of(key).is_none_or(|seq| seq > head.0) {
                 return Ok(false);
             }
-            events.push(Arc::new(self.event(key, value, owner.as_ref().map(|row| &row.account))?));
+            if keys::number_of(key).is_some_and(|seq| seq >= oldest.0) {
+                events.push(Arc::new(self.event(key, value, owner.as_ref().map(|row| &row.account))?));
+            }
             Ok(events.len() < limit)
         })?;
+        // Retention may have removed more between the two looks: what is missing must be announced (P3).
+        let expected = after.next().max(oldest);
+        match events.first().and_then(|stored: &Arc<StoredEvent>| stored.event.seq) {
+            Some(first) if first > expected => oldest = first,
+            None if limit > 0 && expected <= head => oldest = self.oldest(inbox)?.unwrap_or(head.next()),
+            _ => {}
+        }
         Ok(InboxPage { epoch: self.epoch, head, oldest, events })
     }
 

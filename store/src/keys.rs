@@ -1,6 +1,6 @@
 //! Fixed-size names of rows' owners: hashes of the ids that clients see, so that keys are short and of one length.
 
-use schemas::{AccountId, ClientId, UserId, ids::hash128};
+use schemas::{AccountId, ClientId, Millis, UserId, ids::hash128};
 
 /// A user's inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,15 @@ impl SessionKey {
 /// A webhook in the journal: commit time and a number, so that the journal is in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JournalId(pub u128);
+
+impl JournalId {
+    /// When it was committed.
+    #[must_use]
+    pub const fn committed_at(self) -> Millis {
+        // The time stands in front of commit number and index, as in event ids.
+        Millis((self.0 >> 80) as u64)
+    }
+}
 
 /// Number of shards; fixed when a store is made, because rows are spread by it.
 pub const SHARDS: u8 = 64;

@@ -51,7 +51,7 @@ pub use error::{CommitError, OpenError, ReadError};
 pub use keys::{InboxKey, JournalId, SHARDS, SessionKey, shard_of};
 pub use ops::*;
 pub use read::*;
-pub use settings::{Agents, Number, Settings};
+pub use settings::{Agents, Number, Retention, Settings};
 pub use writer::{Clock, Permit};
 
 /// A boxed future, so that the trait can be used as an object.

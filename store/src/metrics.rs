@@ -10,6 +10,7 @@ pub fn describe() {
     );
     metrics::describe_histogram!("inboxd_store_commit_rows", "Rows changed by a commit group");
     metrics::describe_counter!("inboxd_store_ops_total", "Ops committed");
+    metrics::describe_counter!("inboxd_store_swept_rows_total", "Rows that retention removed");
     metrics::describe_histogram!("inboxd_outbound_delivered_seconds", "Time from wamid to delivered");
 }
 
@@ -18,6 +19,11 @@ pub(crate) fn observe_commit(elapsed: Duration, rows: usize, ops: usize) {
     metrics::histogram!("inboxd_store_commit_seconds").record(elapsed.as_secs_f64());
     metrics::histogram!("inboxd_store_commit_rows").record(rows as f64);
     metrics::counter!("inboxd_store_ops_total").increment(ops as u64);
+}
+
+/// Rows removed by a step of retention.
+pub(crate) fn count_swept(rows: usize) {
+    metrics::counter!("inboxd_store_swept_rows_total").increment(rows as u64);
 }
 
 /// Messages that reached a device of their recipient.

@@ -26,6 +26,28 @@ pub struct Number {
     pub triage: Vec<UserId>,
 }
 
+/// How long things are kept; 0 = for ever. Days are 24 hours from the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Events of inboxes. What goes is announced (`inbox.gap`); the messages they speak of stay.
+    pub inbox_days: u32,
+    /// Events of one inbox, by number, whichever comes first.
+    pub inbox_max_events: u64,
+    /// Messages. They stay as long as an event or a remembered command needs them, also where this is shorter.
+    pub messages_days: u32,
+    /// Ids of commands that were carried out (P4).
+    pub dedupe_days: u32,
+    /// Raw webhooks; those not worked off stay.
+    pub journal_days: u32,
+}
+
+impl Default for Retention {
+    /// The contract's, section 3.
+    fn default() -> Self {
+        Self { inbox_days: 30, inbox_max_events: 100_000, messages_days: 0, dedupe_days: 7, journal_days: 7 }
+    }
+}
+
 /// Settings of a store.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,6 +63,8 @@ pub struct Settings {
     pub queue_max_bytes: usize,
     /// Most events and most queued messages kept in memory as hot tails.
     pub tail_max_events: usize,
+    /// How long things are kept.
+    pub retention: Retention,
 }
 
 impl Settings {
@@ -54,6 +78,7 @@ impl Settings {
             cursor_flush_ms: 200,
             queue_max_bytes: 64 << 20,
             tail_max_events: 32_768,
+            retention: Retention::default(),
         }
     }
 }

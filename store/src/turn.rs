@@ -112,6 +112,27 @@ impl Turn {
         if batch.is_empty() { Ok(()) } else { self.rows.commit(batch, planned.durable) }
     }
 
+    /// Has retention a step to make?
+    pub(crate) fn sweep_is_due(&self, now: Millis) -> bool {
+        self.plan.sweep_is_due(now)
+    }
+
+    /// Makes one step of retention. It removes only what nobody may see any more, so it asks for no sync.
+    pub(crate) fn sweep(&mut self, now: Millis) -> Result<(), CommitError> {
+        let mut view = View::new(&*self.rows);
+        if let Err(error) = self.plan.sweep(&mut view, now) {
+            tracing::error!(%error, "retention cannot go on for now");
+            self.reload();
+            return Ok(());
+        }
+        let (batch, _) = view.finish();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        crate::metrics::count_swept(batch.len());
+        self.rows.commit(batch, false)
+    }
+
     /// Reads caches and indexes from the rows again.
     pub(crate) fn reload(&mut self) {
         if let Err(error) = self.plan.reload(&View::new(&*self.rows)) {

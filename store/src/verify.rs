@@ -146,14 +146,15 @@ impl Check<'_> {
         }
     }
 
-    /// Rows of one owner have the numbers after each other; `first` says whether an owner must start at 1.
-    fn numbered(&mut self, key: &[u8], must_start_at_one: bool) {
+    /// Rows of one owner have numbers one after the other; the first may be any, because retention removes from the
+    /// front.
+    fn numbered(&mut self, key: &[u8]) {
         let (Some(owner), Some(number)) = (keys::owner_of(key), keys::number_of(key)) else {
             return self.broken(InvariantId::P2, key, "its key is too short");
         };
         let expected = match self.previous {
             Some((before, n)) if before == owner => Some(n + 1),
-            _ => must_start_at_one.then_some(1),
+            _ => None,
         };
         if let Some(expected) = expected.filter(|expected| *expected != number) {
             self.broken(InvariantId::P2, key, format!("number {number} where {expected} should be"));
@@ -162,27 +163,58 @@ impl Check<'_> {
     }
 
     fn log(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
-        self.numbered(key, true);
+        // Retention removes from the front here too, but never a message that something above it still needs.
+        self.numbered(key);
         let row: LogRow = decode(key, value)?;
         if let (Some(reply), Some(own)) = (row.reply_to, keys::message_of(key)) {
-            let to = keys::log(MessageId { pos: reply, ..own });
-            self.refers(InvariantId::P1, key, &to, "the message it answers is missing")?;
+            let to = MessageId { pos: reply, ..own };
+            self.kept(InvariantId::P1, key, to, "the message it answers is missing")?;
         }
         let conversation = keys::conversation(ConversationId(keys::owner_of(key).unwrap_or_default()));
         self.refers(InvariantId::P1, key, &conversation, "its conversation is missing")
     }
 
     fn inbox(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
-        // Retention removes from the front, so an inbox may start anywhere; after that there is no gap.
-        self.numbered(key, false);
+        self.numbered(key);
         let row: InboxRow = decode(key, value)?;
-        let pos = match row.body {
-            InboxBody::Created { pos } | InboxBody::Status { pos, .. } | InboxBody::Read { pos, .. } => pos,
-            InboxBody::Failed { .. } | InboxBody::Conversation(_) | InboxBody::Contact(_) => return Ok(()),
-        };
+        let missing = "the message it speaks of is missing";
         let conversation = ConversationId(row.conversation.unwrap_or_default());
-        let message = keys::log(MessageId { conversation, pos });
-        self.refers(InvariantId::P2, key, &message, "the message it speaks of is missing")
+        match row.body {
+            InboxBody::Created { pos } => {
+                self.refers(InvariantId::P2, key, &keys::log(MessageId { conversation, pos }), missing)
+            }
+            // They may speak of a message that is older than they are.
+            InboxBody::Status { pos, .. } | InboxBody::Read { pos, .. } => {
+                self.kept(InvariantId::P2, key, MessageId { conversation, pos }, missing)
+            }
+            InboxBody::Failed { .. }
+            | InboxBody::Conversation(_)
+            | InboxBody::Contact(_)
+            | InboxBody::Gone => Ok(()),
+        }
+    }
+
+    /// As [`Check::refers`], for a message that retention may have removed: then it stood before the first that is kept.
+    fn kept(
+        &mut self,
+        invariant: InvariantId,
+        key: &[u8],
+        to: MessageId,
+        what: &str,
+    ) -> Result<(), ReadError> {
+        let mut first = None;
+        self.rows.scan(
+            &KeyRange::prefix(keys::log_of(to.conversation)),
+            Order::Ascending,
+            &mut |key, _| {
+                first = keys::number_of(key);
+                Ok(false)
+            },
+        )?;
+        match first {
+            Some(first) if to.pos.0 < first => Ok(()),
+            _ => self.refers(invariant, key, &keys::log(to), what),
+        }
     }
 
     fn conversation(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
@@ -250,7 +282,7 @@ impl Check<'_> {
     }
 
     fn queue(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
-        self.numbered(key, false);
+        self.numbered(key);
         decode::<QueueRow>(key, value).map(drop)
     }
 

@@ -30,6 +30,9 @@ pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// Most ops of one commit group: bounds the time the first of them waits for the last.
 const GROUP_OPS_MAX: usize = 4_096;
+/// Longest time between two looks whether retention has something to do, and shortest time between two of its steps
+/// while ops keep coming: an idle writer makes them one after the other.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that one permit stands for: the queue is counted in these.
 const PERMIT_BYTES: usize = 256;
 
@@ -96,6 +99,7 @@ impl Log {
             turn,
             clock,
             cursor_flush: Duration::from_millis(settings.cursor_flush_ms),
+            swept: Instant::now(),
         };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -125,14 +129,24 @@ struct Writer {
     turn: Turn,
     clock: Clock,
     cursor_flush: Duration,
+    /// When retention last made a step.
+    swept: Instant,
+}
+
+/// What the writer does next.
+enum Next {
+    /// Ops and cursors that waited.
+    Group(Group),
+    /// Nothing waits, and retention has a step to make.
+    Sweep,
 }
 
 impl Writer {
     fn run(mut self) {
         // However this thread ends, nobody may wait for it for ever.
         let _ending = Ending(self.shared.clone());
-        while let Some(group) = self.next_group() {
-            if let Err(error) = self.commit(group) {
+        while let Some(next) = self.next() {
+            if let Err(error) = self.carry_out(next) {
                 tracing::error!(%error, "commit failed, the writer ends");
                 self.shared.queue().ended = Some(error.to_string());
                 return;
@@ -143,8 +157,28 @@ impl Writer {
         }
     }
 
+    fn carry_out(&mut self, next: Next) -> Result<(), CommitError> {
+        match next {
+            Next::Group(group) => {
+                self.commit(group)?;
+                // A step in between, so that retention goes on however much there is to do.
+                if self.swept.elapsed() >= SWEEP_EVERY && self.turn.sweep_is_due((self.clock)()) {
+                    self.sweep()?;
+                }
+                Ok(())
+            }
+            Next::Sweep => self.sweep(),
+        }
+    }
+
+    fn sweep(&mut self) -> Result<(), CommitError> {
+        let swept = self.turn.sweep((self.clock)());
+        self.swept = Instant::now();
+        swept
+    }
+
     /// Waits for something to do; `None` when the store is closed and everything is done.
-    fn next_group(&self) -> Option<Group> {
+    fn next(&self) -> Option<Next> {
         let mut queue = self.shared.queue();
         loop {
             let flush_in = queue.cursors_since.map(|since| self.cursor_flush.saturating_sub(since.elapsed()));
@@ -155,12 +189,11 @@ impl Writer {
             if queue.closing {
                 return None;
             }
-            queue = match flush_in {
-                Some(left) => {
-                    self.shared.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            };
+            if self.turn.sweep_is_due((self.clock)()) {
+                return Some(Next::Sweep);
+            }
+            let wait = flush_in.map_or(SWEEP_EVERY, |left| left.min(SWEEP_EVERY));
+            queue = self.shared.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         let ops = if queue.ops.len() <= GROUP_OPS_MAX {
             std::mem::take(&mut queue.ops)
@@ -168,7 +201,7 @@ impl Writer {
             queue.ops.drain(..GROUP_OPS_MAX).collect()
         };
         queue.cursors_since = None;
-        Some(Group { ops, cursors: std::mem::take(&mut queue.cursors) })
+        Some(Next::Group(Group { ops, cursors: std::mem::take(&mut queue.cursors) }))
     }
 
     /// Plans, writes, syncs, tells. An error means that nothing of the group is known to be on disk.

@@ -6,11 +6,13 @@
 mod command;
 mod history;
 mod inbox;
+mod retention;
 mod send;
 mod session;
 mod topics;
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,6 +32,7 @@ use crate::{
 pub use command::*;
 pub use history::*;
 pub use inbox::*;
+pub use retention::*;
 pub use send::*;
 pub use session::*;
 pub use topics::*;
@@ -53,6 +56,8 @@ pub const ANA: &str = "+15550000002";
 pub struct World {
     engine: Box<dyn Engine>,
     now: Arc<AtomicU64>,
+    /// Of the next [`World::reopen`].
+    pub settings: Settings,
     /// The store, open.
     pub store: Arc<dyn Store>,
 }
@@ -61,8 +66,9 @@ impl World {
     /// A store with account `acme`, its number, and agents alice and bob; account `umbrella` with carol.
     pub async fn new(engine: impl Engine) -> Self {
         let now = Arc::new(AtomicU64::new(1_795_000_000_000));
-        let store = engine.open(settings(), clock(&now));
-        let world = Self { engine: Box::new(engine), now, store };
+        let settings = settings();
+        let store = engine.open(settings.clone(), clock(&now));
+        let world = Self { engine: Box::new(engine), now, settings, store };
         for (account, user) in [("acme", "alice"), ("acme", "bob"), ("umbrella", "carol")] {
             let seen = UserSeen { account: account_id(account), user: user_id(user), agent: true };
             world.commit(Op::UserSeen(seen)).await;
@@ -83,7 +89,16 @@ impl World {
     /// Closes the store and opens it again on the same disk.
     pub async fn reopen(&mut self) {
         self.close().await;
-        self.store = self.engine.open(settings(), clock(&self.now));
+        self.store = self.engine.open(self.settings.clone(), clock(&self.now));
+    }
+
+    /// Closes the store, counts the rows of each table, checks every invariant, and opens it again.
+    pub async fn rows(&mut self) -> BTreeMap<&'static str, u64> {
+        self.close().await;
+        let report = self.engine.verify();
+        assert_eq!(report.violations, []);
+        self.store = self.engine.open(self.settings.clone(), clock(&self.now));
+        report.rows
     }
 
     async fn close(&mut self) {
@@ -272,6 +287,11 @@ macro_rules! conformance_suite {
             lists_show_the_newest_first_and_page_without_a_gap,
             messages_page_both_ways,
             strangers_see_nothing,
+            what_retention_removed_is_announced,
+            numbers_go_on_after_everything_old_is_gone,
+            an_inbox_keeps_no_more_than_so_many_events,
+            what_is_kept_for_days_is_forgotten_then,
+            expired_sessions_go_by_themselves,
         );
     };
     (@cases $engine:expr, $($case:ident,)+) => {

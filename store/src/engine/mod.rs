@@ -50,7 +50,7 @@ impl KeyRange {
 }
 
 /// The first key above all that start with `prefix`. Table bytes are far below 0xFF, so there is one.
-fn after_prefix(mut prefix: Key) -> Key {
+pub(crate) fn after_prefix(mut prefix: Key) -> Key {
     while let Some(last) = prefix.pop() {
         if last < u8::MAX {
             prefix.push(last + 1);

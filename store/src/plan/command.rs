@@ -156,6 +156,7 @@ impl Plan {
             wamid: None,
             created_at: self.now.0,
             received_us: op.received_us,
+            written_at: self.now.0,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::ReadError;
 use crate::keys::InboxKey;
 use crate::ops::{Outcome, ReportFailure};
 use crate::read::{Origin, StoredEvent};
-use crate::rows::{InboxBody, InboxRow, error_json, keys};
+use crate::rows::{InboxBody, InboxRow, decode, error_json, keys};
 
 /// What the plan knows of an inbox.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +36,13 @@ impl Plan {
         if let Some(head) = self.inboxes.get(&inbox) {
             return Ok(*head);
         }
-        let number = |row: Option<(Vec<u8>, Vec<u8>)>| row.and_then(|(key, _)| keys::number_of(&key));
-        let seq = number(view.last(keys::inbox_of(inbox))?).unwrap_or(0);
-        let oldest = number(view.first(keys::inbox_of(inbox))?).unwrap_or(seq + 1);
-        let head = Head { seq: Seq(seq), oldest: Seq(oldest) };
+        let newest = view.last(keys::inbox_of(inbox))?.and_then(|(key, _)| keys::number_of(&key));
+        let seq = Seq(newest.unwrap_or(0));
+        let oldest = match view.first(keys::inbox_of(inbox))? {
+            Some((key, value)) => oldest_from(&key, &value)?,
+            None => seq.next(),
+        };
+        let head = Head { seq, oldest };
         self.inboxes.insert(inbox, head);
         Ok(head)
     }
@@ -121,6 +124,13 @@ impl Plan {
     }
 }
 
+/// The oldest number that is kept, from an inbox's first row.
+pub(crate) fn oldest_from(key: &[u8], value: &[u8]) -> Result<Seq, ReadError> {
+    let first = Seq(keys::number_of(key).unwrap_or_default());
+    let row: InboxRow = decode(key, value)?;
+    Ok(if row.body == InboxBody::Gone { first.next() } else { first })
+}
+
 /// The row of what happened. Kinds that are not appended yet have no row: see [`event_of`].
 fn body_of(data: &EventData) -> InboxBody {
     match data {
@@ -186,5 +196,6 @@ pub(crate) fn event_of(
             by: UserId::new(by).map_err(|e| corrupt(&e.to_string()))?,
             up_to: MessageId { conversation: conversation()?, pos: *pos },
         },
+        InboxBody::Gone => return Err(corrupt("retention took the event")),
     })
 }

@@ -3,7 +3,7 @@
 //! No I/O but reads through [`View`], no clock (`now` is an argument), no randomness (ids are hashes or commit
 //! numbers), so that the same ops give the same bytes. What it keeps in memory are caches of rows (rebuilt from them
 //! at a start), the users of role agent, and the trie of subscriptions.
-//! One file per subject: people · conversation · inbox · command · webhook · send · session · topics.
+//! One file per subject: people · conversation · inbox · command · webhook · send · session · topics · sweep.
 
 pub(crate) mod command;
 pub(crate) mod conversation;
@@ -12,6 +12,7 @@ mod people;
 pub(crate) mod send;
 mod session;
 mod status;
+mod sweep;
 mod topics;
 pub(crate) mod view;
 mod webhook;
@@ -79,6 +80,7 @@ pub(crate) struct Plan {
     subscriptions: topics::Subscriptions,
     /// Queue rows that are acknowledged and not removed yet: (session, first, last).
     garbage: std::collections::VecDeque<(SessionKey, u64, u64)>,
+    sweep: sweep::Sweep,
     commit: u64,
     event_index: u32,
     now: Millis,
@@ -98,6 +100,7 @@ impl Plan {
             touched: BTreeSet::new(),
             subscriptions: topics::Subscriptions::default(),
             garbage: std::collections::VecDeque::new(),
+            sweep: sweep::Sweep::new(settings.retention),
             commit: 0,
             event_index: 0,
             now: Millis::default(),

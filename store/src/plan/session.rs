@@ -1,7 +1,7 @@
 //! MQTT sessions: opened, taken over, closed, subscribed; their cursors (P3).
 
 use schemas::topic::{UserTopic, UserTopicKind, is_reserved};
-use schemas::{QoS, Seq, Subscription};
+use schemas::{Millis, QoS, Seq, Subscription};
 
 use super::{Plan, View};
 use crate::engine::{KeyRange, Order};
@@ -26,7 +26,7 @@ impl Plan {
         let session = SessionKey::of(&open.account, &open.user, &open.client);
         let stored: Option<SessionRow> = view.get(&keys::session(Table::Session, session))?;
         let connection = stored.as_ref().map_or(1, |row| row.connection + 1);
-        let alive = stored.filter(|row| !open.clean && !self.has_expired(row));
+        let alive = stored.filter(|row| !open.clean && !Self::has_expired(row, self.now));
         let present = alive.is_some();
         if !present {
             self.end_session(view, session)?;
@@ -83,9 +83,9 @@ impl Plan {
         Ok(InboxCursor { qos: QoS::from_bits(qos).unwrap_or_default(), acked, gap })
     }
 
-    fn has_expired(&self, row: &SessionRow) -> bool {
+    pub(super) fn has_expired(row: &SessionRow, now: Millis) -> bool {
         let outlived = row.closed_at.saturating_add(u64::from(row.expiry_s) * 1000);
-        !row.connected && row.expiry_s != NEVER && outlived <= self.now.0
+        !row.connected && row.expiry_s != NEVER && outlived <= now.0
     }
 
     /// Removals ask for no sync, so a crash may bring acknowledged rows back: they go when the session is next opened.
@@ -101,7 +101,7 @@ impl Plan {
         Ok(())
     }
 
-    fn cursor(&self, view: &View<'_>, session: SessionKey) -> Result<CursorRow, ReadError> {
+    pub(super) fn cursor(&self, view: &View<'_>, session: SessionKey) -> Result<CursorRow, ReadError> {
         Ok(view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default())
     }
 
@@ -114,7 +114,7 @@ impl Plan {
     }
 
     /// Subscriptions, cursor and queue of a session go; its row is the caller's.
-    fn end_session(&mut self, view: &mut View<'_>, session: SessionKey) -> Result<(), ReadError> {
+    pub(super) fn end_session(&mut self, view: &mut View<'_>, session: SessionKey) -> Result<(), ReadError> {
         let row: Option<SessionRow> = view.get(&keys::session(Table::Session, session))?;
         for subscription in self.subscriptions_of(view, session)? {
             view.remove(keys::subscription(session, &subscription.filter));

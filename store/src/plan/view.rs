@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::{Batch, KeyRange, Order, Rows};
+use crate::engine::{Batch, Each, KeyRange, Order, Rows};
 use crate::error::ReadError;
 use crate::rows::{Key, decode, encode};
 
@@ -101,6 +101,12 @@ impl<'a> View<'a> {
                 all
             }
         })
+    }
+
+    /// The engine's rows of a range, one by one, without the group's changes and without keeping them: for sweeps, which
+    /// begin with no changes and never look at a row twice.
+    pub(crate) fn walk(&self, range: &KeyRange, each: &mut Each<'_>) -> Result<(), ReadError> {
+        self.rows.scan(range, Order::Ascending, each)
     }
 
     /// The row with the highest key that starts with `prefix`.

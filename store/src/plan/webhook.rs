@@ -124,6 +124,7 @@ impl Plan {
             wamid: Some(inbound.wamid.clone()),
             created_at: inbound.at.0,
             received_us,
+            written_at: self.now.0,
         };
         view.put(keys::log(id), &row);
         view.put_bytes(wamid_key, encode_place(id));

@@ -34,6 +34,8 @@ pub(crate) enum InboxBody {
     Contact(String),
     /// A member read.
     Read { by: String, pos: Pos },
+    /// Retention took the event; the row stays while it is the newest, because its number is the inbox's head (P2).
+    Gone,
 }
 
 /// An error of a message as it stands in rows: JSON, because its optional fields are left out when absent.

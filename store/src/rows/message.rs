@@ -25,6 +25,10 @@ pub(crate) struct LogRow {
     pub(crate) created_at: u64,
     /// First byte received, µs.
     pub(crate) received_us: u64,
+    /// When it was committed, ms: retention counts from here, as it does for the events that refer to it. 0 = written
+    /// before this field was.
+    #[serde(default)]
+    pub(crate) written_at: u64,
 }
 
 /// Table `state`: what of a message changed since it was made.
@@ -67,6 +71,14 @@ impl LogRow {
             wamid: state.and_then(|s| s.wamid.clone()).or_else(|| self.wamid.clone()),
             created_at: Millis(self.created_at),
             updated_at: Millis(state.map_or(self.created_at, |s| s.updated_at.max(self.created_at))),
+        }
+    }
+
+    /// When it was committed, ms, as far as the row knows.
+    pub(crate) fn committed_at(&self) -> u64 {
+        match self.written_at {
+            0 => self.created_at.max(self.received_us / 1000),
+            at => at,
         }
     }
 
