@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::config::{AuthKeys, Config, Refused311};
+use crate::config::{AuthKeys, Config};
 use crate::wire::Addresses;
 use crate::{Failure, cli, open_files, shutdown, telemetry, wire};
 
@@ -24,10 +24,6 @@ pub(crate) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
 pub(crate) fn prepare(config: &Config) -> Result<Runtime, Failure> {
     if let AuthKeys::Jwks(_) = config.auth {
         let what = "auth.jwks_url: this build cannot fetch keys yet; use hs256_secret_file, or neither";
-        return Err(Failure::Usage(what.to_owned()));
-    }
-    if config.mqtt.refused_publish_311 == Refused311::Close {
-        let what = "mqtt.refused_publish_311: this build can only \"acknowledge\" yet";
         return Err(Failure::Usage(what.to_owned()));
     }
     telemetry::init_logs(&config.log)?;

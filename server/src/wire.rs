@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::config::{AuthKeys, Config, ENV_PREFIX, OnUnknown, Secret};
+use crate::config::{AuthKeys, Config, Refused311, ENV_PREFIX, OnUnknown, Secret};
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
 use crate::{Failure, http, web};
@@ -171,6 +171,7 @@ fn broker_config(config: &Config, mqtt: SocketAddr) -> broker::BrokerConfig {
     broker.limits.receive_max = keys.receive_maximum;
     broker.limits.keep_alive_max_s = keys.keep_alive_max_s;
     broker.limits.store_wait_ms = keys.store_wait_ms;
+    broker.limits.refused_publish_311_closes = keys.refused_publish_311 == Refused311::Close;
     broker
 }
 
@@ -218,6 +219,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         numbers: config.whatsapp.numbers.iter().map(store_number).collect(),
         fanout_max: config.conversations.fanout_max,
         cursor_flush_ms: config.mqtt.cursor_flush_ms,
+        retention: retention(&config.retention),
         ..store::Settings::new(Epoch(epoch.0))
     };
     let sizes = embedded::Sizes {
@@ -225,6 +227,16 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         memtable_max_bytes: config.store.memtable_max_bytes,
     };
     embedded::open(&folder, sizes, settings, Arc::new(now)).map_err(failed("the store"))
+}
+
+const fn retention(keys: &Retention) -> store::Retention {
+    store::Retention {
+        inbox_days: keys.inbox_days,
+        inbox_max_events: keys.inbox_max_events,
+        messages_days: keys.messages_days,
+        dedupe_days: keys.dedupe_days,
+        journal_days: keys.journal_days,
+    }
 }
 
 fn store_number(number: &crate::config::WhatsAppNumber) -> store::Number {

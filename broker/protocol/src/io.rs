@@ -53,6 +53,8 @@ pub struct Limits {
     pub connect_timeout_ms: u64,
     /// Time to wait for the store before the connection is closed, in milliseconds.
     pub store_wait_ms: u64,
+    /// A refused publish ends the connection of a 3.1.1 client, instead of standing in its inbox.
+    pub refused_publish_311_closes: bool,
     /// Output in bytes beyond which no further deliveries are written before the client has taken some.
     pub output_bytes_high: usize,
 }
@@ -72,6 +74,7 @@ impl Default for Limits {
             subscriptions_max: 1_000,
             connect_timeout_ms: 10_000,
             store_wait_ms: 10_000,
+            refused_publish_311_closes: false,
             output_bytes_high: 128 << 10,
         }
     }

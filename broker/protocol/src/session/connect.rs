@@ -125,6 +125,7 @@ pub(super) fn refuse_unavailable(encoder: &Encoder, out: &mut Output) {
 
 fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> Online {
     let mut online = Online {
+        close_on_refusal: limits.refused_publish_311_closes && opening.encoder.version == Version::V311,
         encoder: opening.encoder,
         encoding: opening.encoding,
         claims: opening.claims,

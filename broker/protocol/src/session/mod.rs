@@ -55,6 +55,8 @@ enum Phase {
 #[derive(Debug)]
 struct Online {
     encoder: Encoder,
+    /// A refused publish ends the connection: 3.1.1 has no other way to say no.
+    close_on_refusal: bool,
     /// Encoding of inbox events.
     encoding: Encoding,
     claims: Claims,
@@ -209,10 +211,7 @@ impl Session {
                 online.unknown_id(which, id, out);
                 Ok(())
             }
-            Incoming::Subscribe(subscribe) => {
-                online.subscribe(&limits, now, gate, *subscribe, out);
-                Ok(())
-            }
+            Incoming::Subscribe(subscribe) => online.subscribe(&limits, now, gate, *subscribe, out),
             Incoming::Unsubscribe { id, filters } => {
                 online.unsubscribe(now, id, filters, out);
                 Ok(())
@@ -236,7 +235,9 @@ impl Session {
             Phase::Opening(_) if token == connect::OPEN_TOKEN => self.opened(now, answer, out),
             Phase::Online(online) => {
                 online.pending.answer(token, answer);
-                online.settle(out);
+                if let Err(cause) = online.settle(out) {
+                    self.end(now, cause, out);
+                }
             }
             _ => {}
         }

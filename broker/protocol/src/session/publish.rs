@@ -35,20 +35,20 @@ impl Online {
         let Publish { id, alias, mut message } = publish;
         self.resolve_alias(limits, alias, &mut message)?;
         self.check_announced(limits, &message)?;
-        let Err(_denied) = gate.publish(&self.claims, &message.topic, message.qos, message.retain) else {
-            return {
-                self.accept(now, id, message, out);
-                Ok(())
-            };
-        };
+        if gate.publish(&self.claims, &message.topic, message.qos, message.retain).is_ok() {
+            return self.accept(now, id, message, out);
+        }
         match id {
-            None => Self::tell(out, Told::DroppedQoS0),
-            Some(id) if self.encoder.version == Version::V5 => {
-                self.refuse(now, id, ErrorCode::AclDenied, out);
+            None => {
+                Self::tell(out, Told::DroppedQoS0);
+                Ok(())
             }
+            Some(id) if self.encoder.version == Version::V5 => {
+                self.refuse(now, id, ErrorCode::AclDenied, out)
+            }
+            Some(_) if self.close_on_refusal => Err(Self::closing(ErrorCode::AclDenied, out)),
             Some(id) => self.report_topic(now, id, &message.topic, out),
         }
-        Ok(())
     }
 
     fn resolve_alias(
@@ -107,9 +107,15 @@ impl Online {
     }
 
     /// A publish that the token allows.
-    fn accept(&mut self, now: Now, id: Option<NonZeroU16>, message: Publication, out: &mut Output) {
+    fn accept(
+        &mut self,
+        now: Now,
+        id: Option<NonZeroU16>,
+        message: Publication,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
         match (is_outbox(&message.topic), id) {
-            (true, Some(id)) => self.command(now, id, &message, out),
+            (true, Some(id)) => return self.command(now, id, &message, out),
             (true, None) => Self::typing(&message, out),
             (false, Some(id)) => {
                 let message = Arc::new(kept(message));
@@ -119,17 +125,27 @@ impl Online {
             }
             (false, None) => out.actions.push(Action::PublishLive(Arc::new(kept(message)))),
         }
+        Ok(())
     }
 
-    fn command(&mut self, now: Now, id: NonZeroU16, message: &Publication, out: &mut Output) {
+    fn command(
+        &mut self,
+        now: Now,
+        id: NonZeroU16,
+        message: &Publication,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
         match read_command(message) {
             Ok(command) => {
                 let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live: None });
-                let report_refusal = self.encoder.version == Version::V311;
+                let report_refusal = self.encoder.version == Version::V311 && !self.close_on_refusal;
                 let request = Request::Command { command, received_us: now.wall_us, report_refusal };
                 out.actions.push(Action::Submit { token, request: Box::new(request) });
             }
-            Err(error) if self.encoder.version == Version::V5 => self.refuse(now, id, error.code, out),
+            Err(error) if self.encoder.version == Version::V5 => {
+                return self.refuse(now, id, error.code, out);
+            }
+            Err(error) if self.close_on_refusal => return Err(Self::closing(error.code, out)),
             Err(error) => {
                 Self::tell(out, Told::Refused(error.code));
                 let request =
@@ -137,6 +153,13 @@ impl Online {
                 self.report(now, id, request, out);
             }
         }
+        Ok(())
+    }
+
+    /// `refused_publish_311 = "close"`. [v3:3.3.5-2]
+    fn closing(code: ErrorCode, out: &mut Output) -> Cause {
+        Self::tell(out, Told::Refused(code));
+        Cause::error(v5::NOT_AUTHORIZED, "v3:3.3.5-2", "a publish that is refused")
     }
 
     /// Typing is the only thing that an outbox takes at QoS 0.
@@ -157,24 +180,24 @@ impl Online {
     }
 
     /// MQTT 5: the reason code says it.
-    fn refuse(&mut self, now: Now, id: NonZeroU16, code: ErrorCode, out: &mut Output) {
+    fn refuse(&mut self, now: Now, id: NonZeroU16, code: ErrorCode, out: &mut Output) -> Result<(), Cause> {
         self.pending.push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Refused(code));
-        self.settle(out);
+        self.settle(out)
     }
 
     /// 3.1.1: the message counts as acknowledged, and the inbox says that it was refused.
-    fn report_topic(&mut self, now: Now, id: NonZeroU16, topic: &str, out: &mut Output) {
+    fn report_topic(&mut self, now: Now, id: NonZeroU16, topic: &str, out: &mut Output) -> Result<(), Cause> {
         Self::tell(out, Told::Refused(ErrorCode::AclDenied));
         let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
         if lately {
             self.pending.push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Done);
-            self.settle(out);
-            return;
+            return self.settle(out);
         }
         self.reported_ms = Some(now.mono_ms);
         let code = ErrorCode::AclDenied;
         let (detail, topic) = (code.meaning().to_owned(), Some(topic.to_owned()));
         self.report(now, id, Request::Report { id: None, code, detail, topic }, out);
+        Ok(())
     }
 
     fn report(&mut self, now: Now, id: NonZeroU16, request: Request, out: &mut Output) {
@@ -183,10 +206,10 @@ impl Online {
     }
 
     /// Sends the acknowledgements that are due, in order.
-    pub(super) fn settle(&mut self, out: &mut Output) {
+    pub(super) fn settle(&mut self, out: &mut Output) -> Result<(), Cause> {
         while let Some((what, answer)) = self.pending.pop() {
             match (what, answer) {
-                (Waiting::Publish { id, live }, answer) => self.published(id, live, &answer, out),
+                (Waiting::Publish { id, live }, answer) => self.published(id, live, &answer, out)?,
                 (Waiting::Subscribe(subscribing), Answer::Subscribed(results)) => {
                     self.subscribed(*subscribing, &results, out);
                 }
@@ -197,18 +220,29 @@ impl Online {
                 (Waiting::Subscribe(_) | Waiting::Unsubscribe { .. }, _) => {}
             }
         }
+        Ok(())
     }
 
-    fn published(&self, id: NonZeroU16, live: Option<Arc<Publication>>, answer: &Answer, out: &mut Output) {
+    fn published(
+        &self,
+        id: NonZeroU16,
+        live: Option<Arc<Publication>>,
+        answer: &Answer,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
         let Answer::Refused(code) = *answer else {
             // [v3:4.3.2-2] [v5:4.3.2-4]
             self.encoder.puback(&mut out.bytes, id, v5::SUCCESS, None);
             out.actions.extend(live.map(Action::PublishLive));
-            return;
+            return Ok(());
         };
+        if self.close_on_refusal {
+            return Err(Self::closing(code, out));
+        }
         Self::tell(out, Told::Refused(code));
         let reason = if PUBACK_CODES.contains(&code.mqtt()) { code.mqtt() } else { v5::IMPLEMENTATION };
         self.encoder.puback(&mut out.bytes, id, reason, Some(code.as_str()));
+        Ok(())
     }
 }
 

@@ -7,10 +7,10 @@ use std::num::NonZeroU16;
 use schemas::topic::{self, UserTopic, UserTopicKind};
 use schemas::{QoS, Subscription};
 
-use super::Online;
 use super::connect::is_queued;
 use super::pending::{Subscribing, Waiting};
 use super::window::StatusFilter;
+use super::{Cause, Online};
 use crate::io::{Action, Answer, ChangedFilter, Gate, Limits, Now, Output, Request, SubscribedFilter};
 use crate::packet::{Filter, Start, Subscribe};
 use crate::reason::v5;
@@ -26,7 +26,7 @@ impl Online {
         gate: &dyn Gate,
         subscribe: Subscribe,
         out: &mut Output,
-    ) {
+    ) -> Result<(), Cause> {
         let Subscribe { id, subscription_id, filters, start } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut granted = Vec::new();
@@ -51,12 +51,12 @@ impl Online {
         let waiting = Waiting::Subscribe(Box::new(Subscribing { id, codes, granted }));
         if filters.is_empty() {
             self.pending.push_answered(now.mono_ms, waiting, Answer::Subscribed(Vec::new()));
-            self.settle(out);
-        } else {
-            let token = self.pending.push(now.mono_ms, waiting);
-            let request = Request::Subscribe { filters, start };
-            out.actions.push(Action::Submit { token, request: Box::new(request) });
+            return self.settle(out);
         }
+        let token = self.pending.push(now.mono_ms, waiting);
+        let request = Request::Subscribe { filters, start };
+        out.actions.push(Action::Submit { token, request: Box::new(request) });
+        Ok(())
     }
 
     /// The QoS granted to a filter, or the reason why it is refused.

@@ -248,6 +248,34 @@ fn refusals_of_311_are_reported() {
     assert!(world.told.contains(&Told::Refused(ErrorCode::AclDenied)));
 }
 
+/// `refused_publish_311 = "close"`: the connection ends, whether the topic, the command or the store's plan is refused;
+/// MQTT 5 has its reason codes and stays.
+#[test]
+fn refusals_of_311_close_where_configured() {
+    let limits = Limits { refused_publish_311_closes: true, ..Limits::default() };
+    let body = |level: u8, topic: &str, payload: &[u8]| {
+        let properties: &[u8] = if level == 5 { &[0] } else { &[] };
+        packet(0x32, &[&text(topic)[..], &[0, 1], properties, payload].concat())
+    };
+    for level in [4, 5] {
+        for (topic, payload) in [("denied", &b""[..]), ("user/alice/outbox", &b"{"[..])] {
+            let mut world = World::with(limits.clone());
+            world.send(&connect(level, true, &[]));
+            world.got();
+            world.send(&body(level, topic, payload));
+            assert_eq!(world.closed.is_some(), level == 4, "{topic}");
+            assert_eq!(world.got().len(), usize::from(level == 5), "{topic}: no PUBACK for a 3.1.1 client");
+        }
+        let mut world = World::with(limits.clone());
+        world.send(&connect(level, true, &[]));
+        world.got();
+        world.hold = true;
+        world.send(&body(level, "a", b"x"));
+        world.answer(0, Answer::Refused(ErrorCode::IdReused));
+        assert_eq!(world.closed.is_some(), level == 4);
+    }
+}
+
 /// `[v5:3.3.4-7]`: 256 are announced; 3.1.1 clients, who cannot know, are made to wait instead.
 #[test]
 fn publishes_in_flight_are_limited() {
