@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -83,6 +84,15 @@ impl Server {
         self.running.as_ref().expect("the server runs").addresses
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.running.as_ref().expect("the server runs").child.id()
+    }
+
     /// Starts and waits for the ready line.
     ///
     /// # Panics
@@ -104,6 +114,16 @@ impl Server {
         let line = within("the ready line", ready).await;
         let line = line.expect("the server ended before it was ready; its log follows");
         running.addresses = ready_line(&line);
+    }
+
+    /// Starts, and kills after `delay` or at the ready line, whichever comes first: a crash within recovery.
+    ///
+    /// # Panics
+    /// If it runs already.
+    pub async fn start_and_kill(&mut self, delay: Duration) {
+        // At the ready line or not: both are moments to be killed at.
+        let _ = tokio::time::timeout(delay, self.start()).await;
+        self.kill();
     }
 
     /// `inboxd …` with this server's configuration: for the other subcommands, and for `start` itself.
@@ -139,7 +159,7 @@ impl Server {
     /// # Panics
     /// If it is not running.
     pub fn terminate(&self) {
-        let pid = self.running.as_ref().expect("the server runs").child.id().to_string();
+        let pid = self.process().to_string();
         let status = Command::new("kill").args(["-TERM", &pid]).status().expect("`kill` runs");
         assert!(status.success(), "kill -TERM {pid}");
     }

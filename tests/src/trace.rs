@@ -122,9 +122,66 @@ fn end(start: &Step, line: &str) -> Option<Step> {
     Some(Step { moment, ..start.clone() })
 }
 
+/// Checks P1 on a trace: for every marker there is a write to a file that holds it, then a sync of that file that began
+/// after that write, and only after the sync's end the acknowledgement. `acknowledgements` are the first bytes of the
+/// acknowledgements, one for each marker, in the order in which they left: each was waited for before the next marker
+/// was sent.
+///
+/// # Errors
+/// Which marker was acknowledged too early, and what the trace shows instead.
+pub fn check_acknowledged_after_sync(
+    steps: &[Step],
+    markers: &[String],
+    acknowledgement: &str,
+) -> Result<(), String> {
+    let mut from = 0;
+    for marker in markers {
+        let find = |from: usize, what: &str, wanted: &dyn Fn(&Step) -> bool| {
+            let found = steps[from..].iter().position(wanted).map(|place| from + place);
+            found.ok_or_else(|| format!("{marker}: no {what} after line {from} of the trace"))
+        };
+        let written = find(from, "write of it to a file", &|step| step.wrote(marker))?;
+        let acknowledged = find(from, "acknowledgement", &|step| step.sends(acknowledgement))?;
+        let file = &steps[written].file;
+        let sync = |moment| move |step: &Step| step.is_sync() && step.file == *file && step.moment == moment;
+        let begun = find(written, "sync of that file", &sync(Moment::Start))?;
+        let synced = find(begun, "end of that sync", &sync(Moment::End))?;
+        if acknowledged < synced {
+            let shown = &steps[from..=synced.min(from + 40)];
+            return Err(format!("{marker} was acknowledged before it was synced: {shown:#?}"));
+        }
+        from = acknowledged + 1;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_acknowledgement_before_its_sync_is_found() {
+        let write = "7  write(9</d/j>, \"m-1\", 3) = 3\n";
+        let (begun, ended) = ("7  fdatasync(9</d/j> <unfinished ...>\n", "7  <... fdatasync resumed>) = 0\n");
+        let other = "7  fdatasync(8</d/other>) = 0\n";
+        let ack = "8  sendto(12<socket:[5]>, \"@\\2\\0\\1\", 4, 0, NULL, 0) = 4\n";
+        let check = |order: &[&str]| {
+            check_acknowledged_after_sync(&read(&order.concat()), &["m-1".to_owned()], "@\\2")
+        };
+        assert_eq!(check(&[write, begun, ended, ack]), Ok(()));
+        assert_eq!(check(&[other, write, begun, ended, ack]), Ok(()));
+        for bad in [
+            &[write, begun, ack, ended][..],
+            &[write, ack, begun, ended],
+            &[ack, write, begun, ended],
+            &[begun, write, ended, ack],
+            &[write, other, ack],
+            &[write, begun, ended],
+            &[begun, ended, ack],
+        ] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
 
     const TRACE: &str = "\
 7  write(9</d/journals/0>, \"m-1\", 3) = 3
