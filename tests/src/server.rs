@@ -253,7 +253,10 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| match std::env::var_os(BINARY_VARIABLE) {
         Some(path) => {
             let path = PathBuf::from(path);
-            assert!(path.is_absolute() && path.is_file(), "{BINARY_VARIABLE} must be an absolute path of a file");
+            assert!(
+                path.is_absolute() && path.is_file(),
+                "{BINARY_VARIABLE} must be an absolute path of a file"
+            );
             path
         }
         None => debug_binary(),

@@ -166,7 +166,8 @@ impl World {
         let mut command = self.server.command();
         command.args(args);
         let output = tokio::task::spawn_blocking(move || command.output());
-        let output = within("the end of a command", output).await.expect("no panic").expect("the binary runs");
+        let output =
+            within("the end of a command", output).await.expect("no panic").expect("the binary runs");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }

@@ -24,7 +24,9 @@ async fn finished(trace: &Path, process: u32) -> String {
     let end = format!("{process} +++ exited");
     until("the end of the trace", || async {
         let text = std::fs::read_to_string(trace).expect("a trace");
-        text.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&end)).then_some(text)
+        text.lines()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&end))
+            .then_some(text)
     })
     .await
 }
@@ -73,7 +75,10 @@ async fn p1_no_acknowledgement_leaves_before_the_sync_that_covers_it() {
     let acks = steps.iter().filter(|step| step.sends("@\\2")).count();
     assert_eq!(acks, 2 * MESSAGES, "each PUBACK is a write of its own, or the trace is not understood");
     let by_mqtt = [general, commands].concat();
-    for (markers, acknowledgement) in [(by_mqtt, "@\\2"), (webhooks, "HTTP/1.1 200"), (posted, "HTTP/1.1 201")] {
-        check_acknowledged_after_sync(&steps, &markers, acknowledgement).unwrap_or_else(|why| panic!("{why}"));
+    for (markers, acknowledgement) in
+        [(by_mqtt, "@\\2"), (webhooks, "HTTP/1.1 200"), (posted, "HTTP/1.1 201")]
+    {
+        check_acknowledged_after_sync(&steps, &markers, acknowledgement)
+            .unwrap_or_else(|why| panic!("{why}"));
     }
 }

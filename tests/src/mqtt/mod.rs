@@ -308,7 +308,8 @@ impl Client {
     /// The next packet from the wire. DISCONNECT is noted; the end that follows it is the answer.
     async fn receive_for(&mut self, what: &str) -> Result<Packet, Ending> {
         loop {
-            let length = wire::whole_packet(&self.buffer).unwrap_or_else(|why| panic!("{}: {why}", self.name));
+            let length =
+                wire::whole_packet(&self.buffer).unwrap_or_else(|why| panic!("{}: {why}", self.name));
             if let Some(length) = length {
                 let bytes: Vec<u8> = self.buffer.drain(..length).collect();
                 match Packet::read(self.version, &bytes) {

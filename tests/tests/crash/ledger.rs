@@ -88,7 +88,11 @@ impl Ledger {
     /// P3: in order, nothing skipped; what comes again says so.
     fn phone_gets(&mut self, seq: u64, dup: bool) {
         assert!(seq <= self.phone_got + 1, "the phone had {} and then got {seq}", self.phone_got);
-        assert!(dup || seq == self.phone_got + 1, "{seq} came again without DUP, the phone had {}", self.phone_got);
+        assert!(
+            dup || seq == self.phone_got + 1,
+            "{seq} came again without DUP, the phone had {}",
+            self.phone_got
+        );
         self.phone_got = self.phone_got.max(seq);
     }
 
@@ -154,7 +158,10 @@ impl Ledger {
             let known = self.created(world, user).await;
             let missing: Vec<_> = expected.difference(&known).collect();
             let invented: Vec<_> = known.difference(&expected).collect();
-            assert!(missing.is_empty() && invented.is_empty(), "{user}: missing {missing:?}, invented {invented:?}");
+            assert!(
+                missing.is_empty() && invented.is_empty(),
+                "{user}: missing {missing:?}, invented {invented:?}"
+            );
         }
     }
 
@@ -185,7 +192,8 @@ impl Ledger {
             assert!(self.keeper_got.contains_key(payload), "{payload:?} was acknowledged and never came");
         }
         let acknowledged: BTreeSet<_> = self.news.iter().collect();
-        let order: Vec<_> = self.keeper_order.iter().filter(|payload| acknowledged.contains(payload)).collect();
+        let order: Vec<_> =
+            self.keeper_order.iter().filter(|payload| acknowledged.contains(payload)).collect();
         assert_eq!(order, self.news.iter().collect::<Vec<_>>(), "one publisher's messages keep their order");
         self.keeper = Some(keeper);
     }

@@ -25,11 +25,14 @@ const WINDOW: usize = 8;
 /// People who are written to; each has at most one attempt open.
 const PEOPLE: u64 = 40;
 
+/// wamid and body.
+type Webhook = (String, Vec<u8>);
+
 /// What became of a round.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// wamid and body of webhooks that were answered 200, and of those that were not.
-    pub(crate) webhooks: Outcomes<(String, Vec<u8>)>,
+    /// Those that were answered 200, and those that were not.
+    pub(crate) webhooks: Outcomes<Webhook>,
     /// Ids of alice's and of bob's commands.
     pub(crate) commands: Outcomes<Sent>,
     /// Payloads on the general topic.
@@ -94,7 +97,7 @@ impl Counter {
 /// A running load.
 pub(crate) struct Load {
     counter: Arc<Counter>,
-    customers: Vec<JoinHandle<Outcomes<(String, Vec<u8>)>>>,
+    customers: Vec<JoinHandle<Outcomes<Webhook>>>,
     commands: Vec<JoinHandle<Outcomes<Sent>>>,
     news: JoinHandle<Outcomes<String>>,
     phone: JoinHandle<Vec<(u64, bool)>>,
@@ -117,9 +120,8 @@ impl Load {
         let counter = Arc::new(Counter::default());
         let http = world.at().http;
         let (sender, writer) = (sender(world).await, writer(world).await);
-        let customers = (0..CUSTOMERS).map(|who| {
-            tokio::spawn(customer(http, round, who, Arc::clone(&counter)))
-        });
+        let customers =
+            (0..CUSTOMERS).map(|who| tokio::spawn(customer(http, round, who, Arc::clone(&counter))));
         let customers = customers.collect();
         let bob = Token::of(ACME, "bob").sign();
         let mut commands: Vec<_> = (0..POSTERS)
@@ -172,7 +174,7 @@ async fn customer(
     round: u64,
     who: u64,
     counter: Arc<Counter>,
-) -> Outcomes<(String, Vec<u8>)> {
+) -> Outcomes<Webhook> {
     let mut outcomes = Outcomes::default();
     for n in 0.. {
         let wamid = format!("wamid.{round}.{who}.{n}");

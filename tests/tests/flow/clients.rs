@@ -27,7 +27,9 @@ async fn follows_the_flow(world: &World, program: &mut Program, id: &str) {
         match event["type"].as_str().expect("a type") {
             "message.created" if data["command_id"] == id => answer = data["id"].as_str().map(str::to_owned),
             "message.created" => asked = data["text"] == "Hello, is anybody there?",
-            "message.status" if data["message"].as_str() == answer.as_deref() => read = data["status"] == "read",
+            "message.status" if data["message"].as_str() == answer.as_deref() => {
+                read = data["status"] == "read"
+            }
             _ => {}
         }
     }
@@ -55,7 +57,8 @@ async fn paho_follows_the_flow() {
         for address in [format!("tcp://{}", world.at().mqtt), format!("ws://{}/mqtt", world.at().http)] {
             let id = format!("paho-{version}-{}", &address[..2]);
             let mut command = Command::new(&python);
-            let mut paho = Program::start(command.arg(script("paho_flow.py")).args(arguments(&address, version, &id)));
+            let mut paho =
+                Program::start(command.arg(script("paho_flow.py")).args(arguments(&address, version, &id)));
             follows_the_flow(&world, &mut paho, &id).await;
         }
     }
@@ -92,7 +95,8 @@ async fn mosquitto_follows_the_flow() {
         let id = format!("mosquitto-{version}");
         let common = ["-h", "127.0.0.1", "-p", &port, "-V", version, "-u", "alice", "-P", &token, "-q", "1"];
         let session = ["-i", &id, "-c", "-x", "3600", "-t", INBOX];
-        let session = if version == "mqttv5" { &session[..] } else { &[&session[..3], &session[5..]].concat() };
+        let session =
+            if version == "mqttv5" { &session[..] } else { &[&session[..3], &session[5..]].concat() };
         // -E ends it once it is subscribed, and the session stays: from then on nothing is missed.
         Program::start(Command::new(&sub).args(common).args(session).arg("-E")).finish().await;
         let mut subscriber = Program::start(Command::new(&sub).args(common).args(session));
@@ -124,7 +128,8 @@ async fn mosquitto_sub_gets_what_it_missed() {
     for n in 0..3 {
         world.deliver_text(ANA, &format!("wamid.{n}"), &format!("missed {n}")).await;
     }
-    let lines = Program::start(Command::new(&sub).args(common).args(session).args(["-C", "3"])).finish().await;
+    let lines =
+        Program::start(Command::new(&sub).args(common).args(session).args(["-C", "3"])).finish().await;
     let texts: Vec<_> = lines.iter().map(|line| json(line)["data"]["text"].clone()).collect();
     assert_eq!(texts, ["missed 0", "missed 1", "missed 2"]);
 }

@@ -28,11 +28,14 @@ fn text(message: &Publish) -> &str {
 async fn an_acl_grants_what_it_covers_and_no_more() {
     let world = World::start().await;
     let mut writer = writes(&world).await;
-    for (topic, code) in [("news/a", 0), ("news", 0), ("writer/out", 0), ("reader/in", 0x87), ("newsx", 0x87)] {
+    for (topic, code) in [("news/a", 0), ("news", 0), ("writer/out", 0), ("reader/in", 0x87), ("newsx", 0x87)]
+    {
         assert_eq!(writer.publish(topic, "x").await.code, code, "{topic}");
     }
     let mut reader = Client::connect(world.at(), Link::Tcp, &Connect::v5("reader", &reader())).await;
-    for (filter, code) in [("news/+", 1), ("news/#", 1), ("reader/in", 1), ("+/in", 0x87), ("#", 0x87), ("writer/out", 0x87)] {
+    for (filter, code) in
+        [("news/+", 1), ("news/#", 1), ("reader/in", 1), ("+/in", 0x87), ("#", 0x87), ("writer/out", 0x87)]
+    {
         let codes = reader.subscribe_with(&[(filter, 1)], &Properties::none()).await;
         assert_eq!(codes, [code], "{filter}");
     }
@@ -234,7 +237,10 @@ async fn typing_is_signalled_to_the_others_of_a_conversation_and_never_stored() 
     alice.publish_qos0("user/alice/outbox", typing.to_string()).await;
     let message = bob.message().await;
     let signal: Value = serde_json::from_slice(&message.payload).expect("JSON");
-    assert_eq!((&signal["type"], &signal["state"], &signal["by"]), (&json!("typing"), &json!("start"), &json!("alice")));
+    assert_eq!(
+        (&signal["type"], &signal["state"], &signal["by"]),
+        (&json!("typing"), &json!("start"), &json!("alice"))
+    );
     assert_eq!((&signal["conversation"], message.qos), (&json!(conversation), 0));
     assert_eq!(world.api("bob").head().await, 1, "nothing was stored");
 }

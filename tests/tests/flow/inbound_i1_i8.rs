@@ -78,7 +78,8 @@ async fn i1_signed_bodies_that_cannot_be_read_are_answered_200_counted_and_distu
     let world = World::start().await;
     let api = world.api("alice");
     world.deliver_text(ANA, "wamid.before", "before").await;
-    let bad: [&[u8]; 6] = [b"", b"{", b"[]", b"\xFF\xFE", b"{\"entry\":7}", b"{\"entry\":[{\"changes\":[{\"value\":{}}]}]}"];
+    let bad: [&[u8]; 6] =
+        [b"", b"{", b"[]", b"\xFF\xFE", b"{\"entry\":7}", b"{\"entry\":[{\"changes\":[{\"value\":{}}]}]}"];
     for body in bad {
         webhooks::deliver(world.at().http, body.to_vec()).await;
     }

@@ -27,7 +27,9 @@ async fn p7_no_acl_opens_a_reserved_topic_and_a_granted_hash_does_not_deliver_on
     for filter in ["#", "+/+/inbox", "+/alice/#"] {
         spy.subscribe(filter, 1).await;
     }
-    for topic in ["user/alice/outbox", "user/alice/inbox", "user/alice/status", "user/alice/signals", "user/x/y"] {
+    for topic in
+        ["user/alice/outbox", "user/alice/inbox", "user/alice/status", "user/alice/signals", "user/x/y"]
+    {
         let ack = spy.publish(topic, send_command("x", ANA, "x").to_string()).await;
         assert_eq!(ack.code, 0x87, "{topic}");
     }
@@ -86,7 +88,8 @@ async fn p7_rows_of_another_account_are_not_there() {
         let list = api.get("/v1/conversations").await.expect(200);
         assert_eq!(list["items"], json!([]));
         assert_eq!(api.head().await, 0);
-        let read = api.post(&format!("/v1/conversations/{conversation}/read"), &json!({"up_to": message})).await;
+        let read =
+            api.post(&format!("/v1/conversations/{conversation}/read"), &json!({"up_to": message})).await;
         assert_eq!(read.status, 404, "{}", read.text());
         let commands = [
             json!({"type": "message.send", "id": "i1", "conversation": conversation, "kind": "text", "text": "x"}),
@@ -99,9 +102,9 @@ async fn p7_rows_of_another_account_are_not_there() {
             assert_eq!(answer.status, 404, "{command}: {}", answer.text());
         }
     }
-    let mut gina = Client::connect(world.at(), Link::Tcp, &Connect::v5("g", &wide(GLOBEX, "gina").sign())).await;
-    let command =
-        json!({"type": "message.send", "id": "i5", "conversation": conversation, "kind": "text", "text": "x"});
+    let mut gina =
+        Client::connect(world.at(), Link::Tcp, &Connect::v5("g", &wide(GLOBEX, "gina").sign())).await;
+    let command = json!({"type": "message.send", "id": "i5", "conversation": conversation, "kind": "text", "text": "x"});
     let ack = gina.publish("user/gina/outbox", command.to_string()).await;
     assert_eq!(ack.properties.text(tests::mqtt::id::REASON_STRING), Some("conversation_unknown"));
     assert!(world.sim.posts().is_empty());
@@ -112,7 +115,8 @@ async fn p7_rows_of_another_account_are_not_there() {
 async fn p7_what_belongs_to_others_of_the_same_account_is_not_there_either() {
     let world = World::start().await;
     // A direct conversation of alice and bob, and a user who is no agent of the number.
-    let lunch = json!({"type": "message.send", "id": "c1", "to": {"user": "bob"}, "kind": "text", "text": "Lunch?"});
+    let lunch =
+        json!({"type": "message.send", "id": "c1", "to": {"user": "bob"}, "kind": "text", "text": "Lunch?"});
     let direct = world.api("alice").post("/v1/messages", &lunch).await.expect(201)["message"].clone();
     world.deliver_text(ANA, "wamid.1", "for agents").await;
     let carol = world.api("carol");
@@ -121,8 +125,7 @@ async fn p7_what_belongs_to_others_of_the_same_account_is_not_there_either() {
     for id in [conversation, &of_number] {
         assert_eq!(carol.get(&format!("/v1/conversations/{id}")).await.status, 404);
         assert_eq!(carol.get(&format!("/v1/conversations/{id}/messages")).await.status, 404);
-        let command =
-            json!({"type": "message.send", "id": format!("c-{id}"), "conversation": id, "kind": "text", "text": "x"});
+        let command = json!({"type": "message.send", "id": format!("c-{id}"), "conversation": id, "kind": "text", "text": "x"});
         carol.post("/v1/messages", &command).await.expect_problem(404, "conversation_unknown");
     }
     let message = direct["id"].as_str().expect("an id");

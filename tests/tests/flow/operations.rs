@@ -43,7 +43,9 @@ async fn metrics_have_real_values_after_a_message_went_each_way() {
         world.wait_for_metric(name, &labels, 1.0).await;
     }
     let metrics = world.metrics().await;
-    for name in ["inboxd_broker_backlog_events", "inboxd_bridge_queue_depth", "inboxd_bridge_queue_oldest_seconds"] {
+    for name in
+        ["inboxd_broker_backlog_events", "inboxd_bridge_queue_depth", "inboxd_bridge_queue_oldest_seconds"]
+    {
         assert!(metrics.sum(name, &[]).is_some(), "{name} is not there");
     }
     for (sum, most) in [("inboxd_delivery_seconds_sum", 60.0), ("inboxd_store_commit_seconds_sum", 60.0)] {
@@ -87,7 +89,8 @@ async fn inboxd_send_waits_for_delivery_and_inboxd_tail_shows_every_event() {
     let mqtt = world.at().mqtt.to_string();
     let to = format!("+{ANA}@{}", World::number().phone_number_id);
     let client = ["--token", &token, "--mqtt", &mqtt];
-    let send = [&["send"], &client[..], &["--to", &to, "--id", "cli", "--wait", "From the command line"]].concat();
+    let send =
+        [&["send"], &client[..], &["--to", &to, "--id", "cli", "--wait", "From the command line"]].concat();
     let (code, printed) = world.run(&send).await;
     assert_eq!(code, Some(0), "{printed}");
     let posts = world.posts(1).await;
@@ -99,7 +102,8 @@ async fn inboxd_send_waits_for_delivery_and_inboxd_tail_shows_every_event() {
     let tail = [&["tail"], &client[..], &["--after", "0", "--count", &count]].concat();
     let (code, printed) = world.run(&tail).await;
     assert_eq!(code, Some(0), "{printed}");
-    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let lines: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
     assert_eq!(lines, events.iter().map(|event| event.whole.clone()).collect::<Vec<_>>());
 }
 

@@ -13,7 +13,8 @@ const OUTBOX: &str = "user/alice/outbox";
 
 /// The statuses that events tell of one message, in their order, each once.
 fn statuses(events: &[Event], message: &str) -> Vec<String> {
-    let of_message = events.iter().filter(|event| event.kind == "message.status" && event.data["message"] == message);
+    let of_message =
+        events.iter().filter(|event| event.kind == "message.status" && event.data["message"] == message);
     let mut statuses: Vec<String> = of_message.map(|event| event.text("status").to_owned()).collect();
     // The wamid is announced with the status as it is.
     statuses.dedup();
@@ -48,7 +49,10 @@ async fn o1_o10_a_command_over_mqtt_is_one_post_and_every_device_sees_it_sent_de
         assert_gapless(&events, 1);
         let created = &events[0];
         assert_eq!(created.kind, "message.created");
-        assert_eq!((&created.data["command_id"], &created.data["text"]), (&json!("c1"), &json!("On its way")));
+        assert_eq!(
+            (&created.data["command_id"], &created.data["text"]),
+            (&json!("c1"), &json!("On its way"))
+        );
         assert_eq!((&created.data["direction"], &created.data["status"]), (&json!("out"), &json!("sending")));
         assert_eq!(created.data["sender"], json!({"kind": "user", "id": "alice"}));
         let of_message = statuses(&events, created.text("id"));
@@ -80,7 +84,10 @@ async fn o1_a_command_over_http_is_answered_once_stored_and_repeated_with_the_sa
     assert_eq!(first, again, "a repetition has the same body");
 
     let events = device.events_until(|event| event.is_status("read")).await;
-    assert_eq!(statuses(&events, message["id"].as_str().expect("an id")), ["sending", "sent", "delivered", "read"]);
+    assert_eq!(
+        statuses(&events, message["id"].as_str().expect("an id")),
+        ["sending", "sent", "delivered", "read"]
+    );
     // Later too, when the message has moved on.
     let later = api.post("/v1/messages", &command).await.expect(200);
     assert_eq!(first, later, "a repetition has the same body, whatever became of the message");
@@ -264,7 +271,10 @@ async fn o7_a_refusal_of_whatsapp_is_a_failed_message_with_its_reason() {
     const WINDOW_CLOSED: u32 = 131_047;
     let world = World::start().await;
     let mut device = world.plain_device("alice").await;
-    let sends = [(ScriptedSend::error(400, UNDELIVERABLE), UNDELIVERABLE), (ScriptedSend::failing_later(WINDOW_CLOSED), WINDOW_CLOSED)];
+    let sends = [
+        (ScriptedSend::error(400, UNDELIVERABLE), UNDELIVERABLE),
+        (ScriptedSend::failing_later(WINDOW_CLOSED), WINDOW_CLOSED),
+    ];
     for (n, (send, code)) in sends.into_iter().enumerate() {
         world.sim.next_send(send);
         let command = send_command(&format!("c{n}"), &format!("1555000030{n}"), "No").to_string();

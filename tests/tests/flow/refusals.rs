@@ -20,9 +20,8 @@ async fn assert_refused(world: &World, what: &str, change: impl Fn(&mut Connect)
     ] {
         let mut connect = Connect::new(version, "device", "");
         change(&mut connect);
-        let refused = match Client::try_connect(world.at(), link, &connect).await {
-            Ok(_) => panic!("{what}, {version:?}, {link:?}: let in"),
-            Err(refused) => refused,
+        let Err(refused) = Client::try_connect(world.at(), link, &connect).await else {
+            panic!("{what}, {version:?}, {link:?}: let in")
         };
         let code = if version == Version::V5 { v5 } else { v311 };
         assert_eq!(refused.code, code, "{what}, {version:?}, {link:?}: {refused:?}");
@@ -38,7 +37,8 @@ async fn o2_connections_that_may_not_come_in_are_told_why() {
     let signed = |token: Token| move |connect: &mut Connect| connect.token = Some(token.sign());
     let bad: Row = (0x87, 5, 4002);
     assert_refused(&world, "no token", |connect| connect.token = None, (0x87, 5, 4001)).await;
-    assert_refused(&world, "empty token", |connect| connect.token = Some(String::new()), (0x87, 5, 4001)).await;
+    assert_refused(&world, "empty token", |connect| connect.token = Some(String::new()), (0x87, 5, 4001))
+        .await;
     assert_refused(&world, "no JWT", |connect| connect.token = Some("secret".into()), bad).await;
     assert_refused(&world, "forged", signed(Token::of(ACME, "alice").forged()), bad).await;
     assert_refused(&world, "expired", signed(Token::of(ACME, "alice").ttl(0)), bad).await;
@@ -86,7 +86,9 @@ async fn o2_a_live_connection_ends_when_its_token_does() {
 async fn o2_a_second_connection_of_a_session_takes_it_over() {
     let world = World::start().await;
     let token = Token::of(ACME, "alice").sign();
-    for (version, link) in [(Version::V5, Link::Tcp), (Version::V5, Link::WebSocket), (Version::V311, Link::WebSocket)] {
+    for (version, link) in
+        [(Version::V5, Link::Tcp), (Version::V5, Link::WebSocket), (Version::V311, Link::WebSocket)]
+    {
         let connect = Connect::new(version, "phone", &token);
         let mut old = Client::connect(world.at(), link, &connect).await;
         let mut new = Client::connect(world.at(), Link::Tcp, &connect).await;
@@ -242,7 +244,9 @@ async fn p9_a_malformed_packet_ends_its_connection_and_no_other() {
     old.send(&[0xC1, 0]).await;
     assert_eq!(old.ended().await.websocket, Some(4006));
     // Not MQTT at all.
-    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x10\x0C\x00\x04MQTX\x04\x02\x00\x00\x00\x00", b"\x00\x00"] {
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x10\x0C\x00\x04MQTX\x04\x02\x00\x00\x00\x00", b"\x00\x00"]
+    {
         let mut foreign = Client::open(world.at(), Link::Tcp, Version::V311, "foreign").await;
         foreign.send(bytes).await;
         foreign.ended().await;
