@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::config::{AuthKeys, Config, Refused311, ENV_PREFIX, OnUnknown, Secret};
+use crate::config::{AuthKeys, Config, ENV_PREFIX, OnUnknown, Refused311, Retention, Secret};
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
 use crate::{Failure, http, web};
@@ -220,6 +221,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         fanout_max: config.conversations.fanout_max,
         cursor_flush_ms: config.mqtt.cursor_flush_ms,
         retention: retention(&config.retention),
+        disk: Some(disk_space(&folder, config.store.min_free_bytes)),
         ..store::Settings::new(Epoch(epoch.0))
     };
     let sizes = embedded::Sizes {
@@ -227,6 +229,16 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         memtable_max_bytes: config.store.memtable_max_bytes,
     };
     embedded::open(&folder, sizes, settings, Arc::new(now)).map_err(failed("the store"))
+}
+
+/// The disk of the store's folder, as `df` sees it for a user without privileges.
+fn disk_space(folder: &Path, min_free_bytes: u64) -> store::DiskSpace {
+    let folder = folder.to_owned();
+    let free = move || {
+        let disk = rustix::fs::statvfs(&folder).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    };
+    store::DiskSpace { min_free_bytes, free: Arc::new(free) }
 }
 
 const fn retention(keys: &Retention) -> store::Retention {

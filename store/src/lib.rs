@@ -32,6 +32,7 @@ mod plan;
 mod read;
 mod rows;
 mod settings;
+mod space;
 mod tails;
 pub mod topics;
 mod turn;
@@ -52,6 +53,7 @@ pub use keys::{InboxKey, JournalId, SHARDS, SessionKey, shard_of};
 pub use ops::*;
 pub use read::*;
 pub use settings::{Agents, Number, Retention, Settings};
+pub use space::{DiskSpace, FreeBytes};
 pub use writer::{Clock, Permit};
 
 /// A boxed future, so that the trait can be used as an object.
@@ -161,7 +163,8 @@ pub trait Store: Send + Sync + 'static {
     /// Journaled webhooks that are not worked off, in order of arrival.
     fn open_journal(&self) -> BoxFuture<'_, Result<Vec<OpenJournal>, ReadError>>;
 
-    /// Is the writer able to commit? For `/readyz`; the text says why not.
+    /// Is the writer able to commit? It is not once it has ended, which any failed commit does, and where one commit
+    /// takes longer than `stuck_after_ms`; only a new start cures either. The text says what is wrong.
     fn health(&self) -> Result<(), String>;
 
     /// Commits what waits, flushes cursors, syncs, and ends the writer. Ops submitted later get

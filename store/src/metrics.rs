@@ -10,6 +10,15 @@ pub fn describe() {
     );
     metrics::describe_histogram!("inboxd_store_commit_rows", "Rows changed by a commit group");
     metrics::describe_counter!("inboxd_store_ops_total", "Ops committed");
+    metrics::describe_counter!(
+        "inboxd_store_apply_retries_total",
+        "Committed rows that had to be written again"
+    );
+    metrics::describe_gauge!("inboxd_store_free_bytes", "Free space where the store is");
+    metrics::describe_gauge!(
+        "inboxd_store_commit_running_seconds",
+        "How long the present commit takes; 0: there is none"
+    );
     metrics::describe_counter!("inboxd_store_swept_rows_total", "Rows that retention removed");
     metrics::describe_histogram!("inboxd_outbound_delivered_seconds", "Time from wamid to delivered");
 }
@@ -19,6 +28,16 @@ pub(crate) fn observe_commit(elapsed: Duration, rows: usize, ops: usize) {
     metrics::histogram!("inboxd_store_commit_seconds").record(elapsed.as_secs_f64());
     metrics::histogram!("inboxd_store_commit_rows").record(rows as f64);
     metrics::counter!("inboxd_store_ops_total").increment(ops as u64);
+}
+
+/// Free space on the store's disk.
+pub(crate) fn set_free_bytes(free: u64) {
+    metrics::gauge!("inboxd_store_free_bytes").set(free as f64);
+}
+
+/// How long the present commit takes.
+pub(crate) fn set_commit_running(elapsed: Duration) {
+    metrics::gauge!("inboxd_store_commit_running_seconds").set(elapsed.as_secs_f64());
 }
 
 /// Rows removed by a step of retention.
@@ -31,4 +50,10 @@ pub(crate) fn observe_delivered(after_ms: &[u64]) {
     for millis in after_ms {
         metrics::histogram!("inboxd_outbound_delivered_seconds").record(*millis as f64 / 1000.0);
     }
+}
+
+/// A write of committed rows failed and is repeated.
+#[cfg(feature = "scylla")]
+pub(crate) fn count_apply_retry() {
+    metrics::counter!("inboxd_store_apply_retries_total").increment(1);
 }

@@ -4,6 +4,8 @@
 
 use schemas::{AccountId, Epoch, NumberId, UserId};
 
+use crate::space::DiskSpace;
+
 /// Who gets the conversations of a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Agents {
@@ -65,7 +67,14 @@ pub struct Settings {
     pub tail_max_events: usize,
     /// How long things are kept.
     pub retention: Retention,
+    /// How much of the disk is to stay free; `None`: nobody looks.
+    pub disk: Option<DiskSpace>,
+    /// A commit that takes longer is stuck, in milliseconds.
+    pub stuck_after_ms: u64,
 }
+
+/// The longest stall seen in the engine on an overloaded machine was 5 s; after a start it was gone.
+const STUCK_AFTER_MS: u64 = 30_000;
 
 impl Settings {
     /// Defaults with no numbers.
@@ -79,6 +88,8 @@ impl Settings {
             queue_max_bytes: 64 << 20,
             tail_max_events: 32_768,
             retention: Retention::default(),
+            disk: None,
+            stuck_after_ms: STUCK_AFTER_MS,
         }
     }
 }

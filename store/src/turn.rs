@@ -17,6 +17,7 @@ use crate::plan::view::View;
 use crate::plan::{Effects, Plan};
 use crate::rows::{FORMAT, decode, decode_u128, encode, keys};
 use crate::settings::Settings;
+use crate::space::{Watermark, needs_room};
 use crate::tails::Tails;
 use crate::writer::Permit;
 use crate::{CommitListener, CommitResult, CommitSink};
@@ -49,6 +50,7 @@ pub(crate) struct Planned {
 pub(crate) struct Turn {
     rows: Arc<dyn Rows>,
     plan: Plan,
+    space: Arc<Watermark>,
 }
 
 impl Turn {
@@ -66,13 +68,20 @@ impl Turn {
         plan.end(&mut view);
         let (batch, _) = view.finish();
         rows.commit(batch, true)?;
-        Ok((Self { rows, plan }, epoch))
+        let space = Arc::new(Watermark::new(settings.disk.clone()));
+        Ok((Self { rows, plan, space }, epoch))
+    }
+
+    /// How full the disk is.
+    pub(crate) fn space(&self) -> Arc<Watermark> {
+        self.space.clone()
     }
 
     /// Plans all ops of a group. One that cannot be planned gets its error, and the group is planned again without it,
     /// so that no part of it is in the batch.
     pub(crate) fn plan(&mut self, now: Millis, group: Group) -> Planned {
         self.plan.begin(now);
+        let full = self.space.refusal(now);
         let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
         'again: loop {
             let mut view = View::new(&*self.rows);
@@ -81,6 +90,10 @@ impl Turn {
             for (index, pending) in group.ops.iter().enumerate() {
                 if let Some(error) = failed.get(&index) {
                     results.push(Err(CommitError::Read(error.clone())));
+                    continue;
+                }
+                if let Some(full) = full.as_ref().filter(|_| needs_room(&pending.op)) {
+                    results.push(Err(full.clone()));
                     continue;
                 }
                 match self.plan.apply(&mut view, &pending.op, &mut effects) {

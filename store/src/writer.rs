@@ -21,6 +21,7 @@ use crate::read::{
     QueuePage,
 };
 use crate::settings::Settings;
+use crate::space::Watermark;
 use crate::tails::Tails;
 use crate::turn::{Group, Pending, Turn};
 use crate::{BoxFuture, CommitListener, CommitResult, CommitSink, Store};
@@ -60,11 +61,20 @@ struct Shared {
     permits_max: usize,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     tails: Tails,
+    /// When the present commit began.
+    commit_began: Mutex<Option<Instant>>,
+    stuck_after: Duration,
+    space: Arc<Watermark>,
+    clock: Clock,
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit_began(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.commit_began.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,6 +101,10 @@ impl Log {
             permits_max,
             listeners: RwLock::default(),
             tails: Tails::new(epoch, settings.tail_max_events),
+            commit_began: Mutex::default(),
+            stuck_after: Duration::from_millis(settings.stuck_after_ms),
+            space: turn.space(),
+            clock: clock.clone(),
         });
         let history = Arc::new(History::new(rows.clone(), epoch, &settings));
         let writer = Writer {
@@ -146,7 +160,10 @@ impl Writer {
         // However this thread ends, nobody may wait for it for ever.
         let _ending = Ending(self.shared.clone());
         while let Some(next) = self.next() {
-            if let Err(error) = self.carry_out(next) {
+            *self.shared.commit_began() = Some(Instant::now());
+            let done = self.carry_out(next);
+            *self.shared.commit_began() = None;
+            if let Err(error) = done {
                 tracing::error!(%error, "commit failed, the writer ends");
                 self.shared.queue().ended = Some(error.to_string());
                 return;
@@ -361,6 +378,13 @@ impl Store for Log {
     }
 
     fn health(&self) -> Result<(), String> {
+        // Whoever asks for health asks once a second: so the metrics of an idle store are fresh too.
+        let _ = self.shared.space.refusal((self.shared.clock)());
+        let running = self.shared.commit_began().map(|began| began.elapsed()).unwrap_or_default();
+        crate::metrics::set_commit_running(running);
+        if running > self.shared.stuck_after {
+            return Err(format!("the writer has been busy with one commit for {} s", running.as_secs()));
+        }
         self.shared.queue().ended.clone().map_or(Ok(()), Err)
     }
 
@@ -413,3 +437,6 @@ impl CommitSink for OneShot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

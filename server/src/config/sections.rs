@@ -53,6 +53,8 @@ pub(crate) struct Store {
     pub(crate) journal_max_bytes: u64,
     /// Most bytes of one table in memory.
     pub(crate) memtable_max_bytes: u64,
+    /// Bytes of the disk that are to stay free.
+    pub(crate) min_free_bytes: u64,
 }
 
 /// `[auth]`: what tokens are signed with.
@@ -147,6 +149,8 @@ pub(crate) struct Log {
 const ADMIN_TOKEN_FILE: &str = "admin.token";
 /// Largest number that `number` takes where only the type sets a limit, so that sums cannot overflow.
 const NUMBER_MAX: u64 = 1 << 40;
+/// More than any disk has: a mark that nothing can satisfy is a way to stop taking data for a while.
+const FREE_BYTES_MAX: u64 = 1 << 60;
 /// A day in milliseconds: no wait or interval here is sensibly longer.
 pub(super) const DAY_MS: u64 = 86_400_000;
 /// A hundred years.
@@ -264,6 +268,13 @@ impl Store {
                 NUMBER_MAX,
                 "Memory per table before it is written out. Smaller: less memory, shorter starts; larger: fewer bytes written twice.",
             ),
+            min_free_bytes: r.number(
+                "store.min_free_bytes",
+                512 << 20,
+                0,
+                FREE_BYTES_MAX,
+                "With less free on the disk nothing that adds data is taken (disk_full), until twice as much is free: a store that hits the end of the disk has to stop. Room for a second of writing, the journals and a compaction. 0: never refuse.",
+            ),
         }
     }
 }
@@ -360,10 +371,26 @@ impl Mqtt {
 
 impl Retention {
     fn take(r: &mut Reader<'_>) -> Self {
+        let retention = Self::keys(r);
+        // An event or a remembered command that speaks of a message must not outlive it.
+        let messages = retention.messages_days;
+        for (key, days) in [("inbox_days", retention.inbox_days), ("dedupe_days", retention.dedupe_days)] {
+            if messages != 0 && messages < days {
+                let path = "retention.messages_days";
+                let what = format!(
+                    "is {messages}, less than {key} ({days}); make it as long, or 0 to keep messages for ever"
+                );
+                r.problem(r.origin(path), path, what);
+            }
+        }
+        retention
+    }
+
+    fn keys(r: &mut Reader<'_>) -> Self {
         Self {
             inbox_days: r.number("retention.inbox_days", 30, 1, DAYS_MAX, "How long a device may be away and miss nothing. What goes is announced (inbox.gap); messages stay."),
             inbox_max_events: r.number("retention.inbox_max_events", 100_000, 100, NUMBER_MAX, "The same by number, whichever comes first: an event of an inbox is about 200 bytes."),
-            messages_days: r.number("retention.messages_days", 0, 0, DAYS_MAX, "History; 0 keeps it for ever."),
+            messages_days: r.number("retention.messages_days", 0, 0, DAYS_MAX, "History; 0 keeps it for ever. Not shorter than inbox_days and dedupe_days, which refer to messages. The newest message of a conversation stays."),
             dedupe_days: r.number("retention.dedupe_days", 7, 1, DAYS_MAX, "A command that comes again within this time has the effect of once: longer than any client keeps trying."),
             journal_days: r.number("retention.journal_days", 7, 1, DAYS_MAX, "Raw webhooks, to look at or run again: as long as Meta itself tries to deliver one."),
         }

@@ -206,6 +206,14 @@ const MISTAKES: &[(&str, &str)] = &[
         "2: `mqtt.refused_publish_311` must be \"acknowledge\" or \"close\"",
     ),
     ("data_dir = \"\"", "1: `data_dir` is empty"),
+    (
+        "[retention]\ninbox_days = 9\nmessages_days = 8",
+        "3: `retention.messages_days` is 8, less than inbox_days (9)",
+    ),
+    (
+        "[retention]\nmessages_days = 8\ninbox_days = 8\ndedupe_days = 9",
+        "2: `retention.messages_days` is 8, less than dedupe_days (9)",
+    ),
     ("[whatsapp]\ngraph_url = \"graph.facebook.com\"", "2: `whatsapp.graph_url` must start with https://"),
     (
         "[whatsapp.number]\naccount = \"a\"",
