@@ -75,6 +75,22 @@ pub enum OpenError {
         /// Expected.
         expected: u32,
     },
+    /// Another process has it.
+    #[error("the store at {path} is in use by another process")]
+    InUse {
+        /// Folder.
+        path: String,
+    },
+    /// Going on would overwrite what is there.
+    #[error(
+        "the store at {path} is damaged: {what}; see all with `inboxd verify`, go back with `inboxd restore`"
+    )]
+    Damaged {
+        /// Folder.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
     /// Rows could not be read.
     #[error("cannot read the store")]
     Read(#[from] ReadError),

@@ -20,8 +20,8 @@ use crate::read::{
     MessageRange, OpenJournal, OpenSend, Origin, Path, QueuePage, SendState, StoredEvent,
 };
 use crate::rows::{
-    ContactRow, ConversationRow, InboxRow, JournalRow, LogRow, MemberRow, OpenRow, ProgressRow, QueueRow,
-    StateRow, Table, UserRow, decode, keys,
+    ContactRow, ConversationRow, InboxBody, InboxRow, JournalRow, LogRow, MemberRow, OpenRow, ProgressRow,
+    QueueRow, StateRow, Table, UserRow, decode, keys,
 };
 use crate::settings::{Agents, Number, Settings};
 
@@ -134,9 +134,7 @@ impl History {
             if events.len() >= limit || keys::number_of(key).is_none_or(|seq| seq > head.0) {
                 return Ok(false);
             }
-            if keys::number_of(key).is_some_and(|seq| seq >= oldest.0) {
-                events.push(Arc::new(self.event(key, value, owner.as_ref().map(|row| &row.account))?));
-            }
+            events.extend(self.event(key, value, owner.as_ref().map(|row| &row.account))?.map(Arc::new));
             Ok(events.len() < limit)
         })?;
         // Retention may have removed more between the two looks: what is missing must be announced (P3).
@@ -149,9 +147,18 @@ impl History {
         Ok(InboxPage { epoch: self.epoch, head, oldest, events })
     }
 
-    fn event(&self, key: &[u8], value: &[u8], account: Option<&AccountId>) -> Result<StoredEvent, ReadError> {
+    /// The event of a row; `None` where retention took it and only its number stays.
+    fn event(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        account: Option<&AccountId>,
+    ) -> Result<Option<StoredEvent>, ReadError> {
         let corrupt = |why: &str| ReadError::Corrupt { table: "inbox", why: why.to_owned() };
         let row: InboxRow = decode(key, value)?;
+        if row.body == InboxBody::Gone {
+            return Ok(None);
+        }
         let mut origin = None;
         let data = event_of(&row, |id| {
             let log: Option<LogRow> = self.row(&keys::log(id))?;
@@ -171,7 +178,7 @@ impl History {
             unread: row.unread,
             data,
         };
-        Ok(StoredEvent { event, origin })
+        Ok(Some(StoredEvent { event, origin }))
     }
 
     pub(crate) fn queue(

@@ -40,6 +40,11 @@ pub(crate) fn set_commit_running(elapsed: Duration) {
     metrics::gauge!("inboxd_store_commit_running_seconds").set(elapsed.as_secs_f64());
 }
 
+/// A broken promise found in rows.
+pub(crate) fn count_violation(id: &'static str) {
+    metrics::counter!("inboxd_invariant_violations_total", "id" => id).increment(1);
+}
+
 /// Rows removed by a step of retention.
 pub(crate) fn count_swept(rows: usize) {
     metrics::counter!("inboxd_store_swept_rows_total").increment(rows as u64);

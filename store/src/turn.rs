@@ -62,6 +62,7 @@ impl Turn {
         path: &str,
     ) -> Result<(Self, Epoch), OpenError> {
         let epoch = check_format(&*rows, settings, path)?;
+        check_tail(&*rows, settings, path)?;
         let mut plan = Plan::new(settings, epoch);
         let mut view = View::new(&*rows);
         plan.recover(&mut view, now)?;
@@ -200,5 +201,22 @@ fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoc
             rows.commit(batch.into_iter().collect(), true)?;
             Ok(epoch)
         }
+    }
+}
+
+/// Names what is broken among the newest rows, and refuses to go on where that would overwrite messages.
+fn check_tail(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<(), OpenError> {
+    let tail = crate::verify::tail::check(rows, &settings.numbers)?;
+    for found in &tail.report.violations {
+        let id = found.invariant.as_str();
+        tracing::error!(id, table = found.table, key = found.key, what = found.what, "a promise is broken");
+        crate::metrics::count_violation(id);
+    }
+    match tail.overwrites {
+        Some(conversation) => {
+            let what = format!("conversation {conversation} has messages beyond the one it calls its newest");
+            Err(OpenError::Damaged { path: path.to_owned(), what })
+        }
+        None => Ok(()),
     }
 }

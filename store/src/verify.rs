@@ -3,6 +3,8 @@
 //! Reads each table once, in key order, and follows its references. Knows the promises, not the plan: a fault of the
 //! plan shows here. Not here: repairing. What is wrong is named by table and key, and stays as it is.
 
+pub(crate) mod tail;
+
 use std::collections::BTreeMap;
 
 use schemas::invariant::InvariantId;
@@ -71,14 +73,20 @@ impl Check<'_> {
         let mut count = 0;
         self.rows.scan(&KeyRange::prefix(keys::all(table)), Order::Ascending, &mut |key, value| {
             count += 1;
-            match self.row(table, key, value) {
-                Err(ReadError::Corrupt { why, .. }) => self.broken(InvariantId::P1, key, why),
-                other => other?,
-            }
+            self.note(table, key, value)?;
             Ok(true)
         })?;
         self.report.rows.insert(Table::name(table as u8), count);
         Ok(count)
+    }
+
+    /// Checks a row; one that cannot be read is a finding, not the end.
+    fn note(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        match self.row(table, key, value) {
+            Err(ReadError::Corrupt { why, .. }) => self.broken(InvariantId::P1, key, why),
+            other => other?,
+        }
+        Ok(())
     }
 
     fn row(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ReadError> {

@@ -184,3 +184,16 @@ async fn a_full_disk_refuses_what_adds_data_and_nothing_else() {
     has_free(200);
     commit(&*store, webhook()).await.expect("there is room again");
 }
+
+#[test]
+fn a_store_of_a_newer_format_is_left_alone() {
+    let (rows, now) = (Arc::new(Faulty::default()), Arc::new(AtomicU64::new(0)));
+    let newer = crate::rows::FORMAT + 1;
+    let format = (crate::rows::keys::meta("format"), Some(crate::rows::encode(&newer)));
+    rows.memory.commit([format].into(), true).expect("memory takes everything");
+    let clock: Clock = Arc::new(move || Millis(now.load(Ordering::SeqCst)));
+    match Log::start(rows, Settings::new(Epoch(7)), clock, "here").map(drop) {
+        Err(OpenError::Format { found, expected, .. }) => assert_eq!((found, expected), (newer, newer - 1)),
+        other => panic!("{other:?}"),
+    }
+}
