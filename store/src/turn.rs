@@ -88,6 +88,14 @@ impl Turn {
             let mut view = View::new(&*self.rows);
             let mut effects = Effects::default();
             let mut results = Vec::with_capacity(group.ops.len());
+            // Before the ops: what a device acknowledged must not come again to a session opened in this group, nor
+            // move the cursor of a subscription made in it.
+            for (session, acked) in &group.cursors {
+                // A cursor that cannot be moved now is moved by a later acknowledgement.
+                if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
+                    tracing::warn!(%error, "a cursor cannot be moved");
+                }
+            }
             for (index, pending) in group.ops.iter().enumerate() {
                 if let Some(error) = failed.get(&index) {
                     results.push(Err(CommitError::Read(error.clone())));
@@ -105,12 +113,6 @@ impl Turn {
                         self.reload();
                         continue 'again;
                     }
-                }
-            }
-            for (session, acked) in &group.cursors {
-                // A cursor that cannot be moved now is moved by a later acknowledgement.
-                if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
-                    tracing::warn!(%error, "a cursor cannot be moved");
                 }
             }
             self.plan.end(&mut view);

@@ -276,6 +276,7 @@ macro_rules! conformance_suite {
             a_status_that_overtakes_the_answer_settles_nothing_twice,
             a_send_that_failed_or_waits_is_where_it_should_be,
             a_session_goes_on_where_it_was_acknowledged,
+            an_acknowledgement_before_a_reconnect_counts,
             a_session_that_expired_or_is_cleaned_starts_anew,
             a_taken_over_connection_cannot_close_its_successor,
             a_subscription_starts_where_the_client_says,

@@ -101,6 +101,23 @@ pub async fn a_session_goes_on_where_it_was_acknowledged(world: &mut World) {
     assert_eq!(anew.inbox.map(|c| c.acked), Some(Seq(7)), "a new subscription starts at the head");
 }
 
+/// An acknowledgement and the reconnect after it may be in one commit group, in this order.
+pub async fn an_acknowledgement_before_a_reconnect_counts(world: &mut World) {
+    let state = world.connect("alice", "phone", false, FOR_EVER).await;
+    world.subscribe(&state, INBOX, None).await;
+    world.messages(0, 3).await;
+    world.store.advance(state.session, Progress { inbox: Seq(2), queue: 0 });
+    let state = world.connect("alice", "phone", false, FOR_EVER).await;
+    assert_eq!(state.inbox.map(|c| c.acked), Some(Seq(2)));
+    // The same with a client that says where to go on: what an older connection acknowledged moves nothing then.
+    world.store.advance(state.session, Progress { inbox: Seq(3), queue: 0 });
+    let start = InboxStart { after: Seq(1), epoch: None };
+    world.subscribe(&state, INBOX, Some(start)).await;
+    world.flush().await;
+    let state = world.connect("alice", "phone", false, FOR_EVER).await;
+    assert_eq!(state.inbox.map(|c| c.acked), Some(Seq(1)));
+}
+
 /// Clean start, expiry, expiry 0.
 pub async fn a_session_that_expired_or_is_cleaned_starts_anew(world: &mut World) {
     let expiry = 60;
