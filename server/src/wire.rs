@@ -12,13 +12,13 @@ use auth_hook::{AccountExists, Auth, Hook};
 use metrics_exporter_prometheus::PrometheusHandle;
 use schemas::{AccountId, Epoch, Millis};
 use store::Store;
-use store::engine::embedded;
+use store::engine::{embedded, scylla};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::config::{AuthKeys, Config, ENV_PREFIX, OnUnknown, Refused311, Retention, Secret};
+use crate::config::{AuthKeys, Cluster, Config, ENV_PREFIX, OnUnknown, Refused311, Retention, Secret};
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
 use crate::{Failure, http, web};
@@ -211,18 +211,44 @@ fn now() -> Millis {
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    let folder = config.data_dir.join(STORE_FOLDER);
-    keys::create_folder(&config.data_dir)
-        .and_then(|()| keys::create_folder(&folder))
-        .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
+    match &config.store.cluster {
+        Some(cluster) => open_cluster(config, cluster),
+        None => open_embedded(config),
+    }
+}
+
+fn store_settings(config: &Config) -> Result<store::Settings, Failure> {
     let epoch = keys::new_ulid().map_err(failed("cannot make an epoch"))?;
-    let settings = store::Settings {
+    Ok(store::Settings {
         numbers: config.whatsapp.numbers.iter().map(store_number).collect(),
         fanout_max: config.conversations.fanout_max,
         cursor_flush_ms: config.mqtt.cursor_flush_ms,
         retention: retention(&config.retention),
-        disk: Some(disk_space(&folder, config.store.min_free_bytes)),
         ..store::Settings::new(Epoch(epoch.0))
+    })
+}
+
+fn open_cluster(config: &Config, cluster: &Cluster) -> Result<Arc<dyn Store>, Failure> {
+    let mut access = scylla::Access::new(cluster.url.clone());
+    if let Some((user, password)) = &cluster.credentials {
+        let password = std::str::from_utf8(password.bytes())
+            .map_err(|_| Failure::Usage("store.password: is not UTF-8".to_owned()))?;
+        access.credentials = Some((user.clone(), password.to_owned()));
+    }
+    // Keys and tokens of this process still stand in `data_dir`.
+    keys::create_folder(&config.data_dir)
+        .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
+    scylla::open(access, store_settings(config)?, Arc::new(now)).map_err(failed("the store"))
+}
+
+fn open_embedded(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let folder = config.data_dir.join(STORE_FOLDER);
+    keys::create_folder(&config.data_dir)
+        .and_then(|()| keys::create_folder(&folder))
+        .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
+    let settings = store::Settings {
+        disk: Some(disk_space(&folder, config.store.min_free_bytes)),
+        ..store_settings(config)?
     };
     let sizes = embedded::Sizes {
         journal_max_bytes: config.store.journal_max_bytes,

@@ -36,6 +36,7 @@ mod space;
 mod tails;
 pub mod topics;
 mod turn;
+pub mod url;
 pub mod verify;
 mod writer;
 

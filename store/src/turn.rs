@@ -83,6 +83,10 @@ impl Turn {
     pub(crate) fn plan(&mut self, now: Millis, group: Group) -> Planned {
         self.plan.begin(now);
         let full = self.space.refusal(now);
+        if self.rows.is_remote() {
+            let ops = group.ops.iter().map(|pending| &pending.op);
+            self.plan.read_ahead(&*self.rows, ops, group.cursors.keys());
+        }
         let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
         'again: loop {
             let mut view = View::new(&*self.rows);

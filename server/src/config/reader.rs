@@ -370,7 +370,7 @@ fn choose<T: Copy>(words: &[(&str, T)], text: &str) -> Result<T, String> {
     })
 }
 
-fn not_empty(text: &str) -> Result<String, String> {
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 

@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Secret;
-use super::reader::Reader;
+use super::reader::{Reader, not_empty};
 use super::whatsapp::WhatsApp;
+use super::{Origin, Secret};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +49,23 @@ pub(crate) struct Listen {
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Store {
+    /// Where the store is, if not in `data_dir`.
+    pub(crate) cluster: Option<Cluster>,
     /// Most bytes of journals on disk.
     pub(crate) journal_max_bytes: u64,
     /// Most bytes of one table in memory.
     pub(crate) memtable_max_bytes: u64,
     /// Bytes of the disk that are to stay free.
     pub(crate) min_free_bytes: u64,
+}
+
+/// A store on ScyllaDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    /// Hosts and keyspace.
+    pub(crate) url: store::url::ScyllaUrl,
+    /// User and password.
+    pub(crate) credentials: Option<(String, Secret)>,
 }
 
 /// `[auth]`: what tokens are signed with.
@@ -247,13 +258,40 @@ impl Listen {
 
 impl Store {
     fn take(r: &mut Reader<'_>) -> Self {
-        r.parsed(
+        let url = r.parsed(
             "store.url",
             "embedded",
-            "embedded: in data_dir, nothing to install, one machine.",
+            "embedded: in data_dir, nothing to install, one machine. Or a ScyllaDB: scylla://host1[:port],host2/keyspace?dc=dc1&rf=3; without dc the first host's, without rf 3.",
             store_url,
         );
+        let user = r.optional("store.user", "inboxd", "Only with scylla://: as whom to log in.", not_empty);
+        let password = r.secret(
+            "store.password",
+            "store.password",
+            "Only with scylla://, and with a user. It crosses the network unencrypted: TLS to the database is not supported yet.",
+        );
+        let credentials = match (user, password) {
+            (Some(user), Some(password)) => Some((user, password)),
+            (None, None) => None,
+            (Some(_), None) => {
+                r.problem(
+                    r.origin("store.user"),
+                    "store.user",
+                    "stands without a password; give `password_file`",
+                );
+                None
+            }
+            (None, Some(_)) => {
+                let key = ["store.password", "store.password_file"]
+                    .into_iter()
+                    .find(|key| r.origin(key) != Origin::Nowhere);
+                let key = key.unwrap_or("store.password");
+                r.problem(r.origin(key), key, "stands without `store.user`");
+                None
+            }
+        };
         Self {
+            cluster: url.map(|url| Cluster { url, credentials }),
             journal_max_bytes: r.number(
                 "store.journal_max_bytes",
                 64 << 20,
@@ -420,13 +458,14 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
-fn store_url(text: &str) -> Result<(), String> {
+fn store_url(text: &str) -> Result<Option<store::url::ScyllaUrl>, String> {
     match text {
-        "embedded" => Ok(()),
-        other if other.starts_with("scylla://") => {
-            Err("names a ScyllaDB, which this build cannot use yet; use \"embedded\"".to_owned())
-        }
-        _ => Err("must be \"embedded\"".to_owned()),
+        "embedded" => Ok(None),
+        other if other.starts_with("scylla://") => match other.parse() {
+            Ok(url) => Ok(Some(url)),
+            Err(error) => Err(format!("is not an address of a ScyllaDB: {error}")),
+        },
+        _ => Err("must be \"embedded\" or start with scylla://".to_owned()),
     }
 }
 

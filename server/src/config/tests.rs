@@ -176,8 +176,14 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[listen]\nmqtt = \"1883\"", "2: `listen.mqtt` must be an address and a port"),
     ("[listen]\nmqtt = \"::1:1883\"", "2: `listen.mqtt` must be an address and a port"),
     ("[listen]\nmqtt = \"host:99999\"", "2: `listen.mqtt` must be an address and a port"),
-    ("[store]\nurl = \"scylla://a\"", "2: `store.url` names a ScyllaDB, which this build cannot use yet"),
-    ("[store]\nurl = \"redis://a\"", "2: `store.url` must be \"embedded\""),
+    ("[store]\nurl = \"scylla://a\"", "2: `store.url` is not an address of a ScyllaDB: `` is not a keyspace"),
+    (
+        "[store]\nurl = \"scylla://u:p@a/k\"",
+        "2: `store.url` is not an address of a ScyllaDB: must not hold a user",
+    ),
+    ("[store]\nurl = \"redis://a\"", "2: `store.url` must be \"embedded\" or start with scylla://"),
+    ("[store]\nuser = \"a\"", "2: `store.user` stands without a password; give `password_file`"),
+    ("[store]\npassword = \"a\"", "2: `store.password` stands without `store.user`"),
     (
         "[auth]\nhs256_secret = \"a\"\nhs256_secret_file = \"b\"",
         "3: `auth.hs256_secret_file` stands beside `auth.hs256_secret`",
@@ -361,7 +367,7 @@ fn the_keys_without_a_default_read_when_their_comment_is_taken_away() {
             rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
         })
     };
-    let either = ["hs256_secret = ", "jwks_url", "app_secret = ", "verify_token = ", "access_token = "];
+    let either = ["hs256_secret = ", "jwks_url", "app_secret = ", "verify_token = ", "access_token = ", "password = "];
     let whole: Vec<_> = text
         .lines()
         .map(|line| if commented_out(line) { &line[2..] } else { line })

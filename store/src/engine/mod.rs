@@ -1,10 +1,13 @@
 //! Where rows stand: an engine keeps sorted bytes and commits batches atomically. Nothing of what rows mean is here.
 //!
 //! [`memory`] is the model: the contract in its plainest form, for tests and simulation. [`embedded`] is fjall, the
-//! default. Each gives an `Arc<dyn Store>` made of the same commit plan, writer and readers.
+//! default; `scylla` is a log and rows on a cluster. Each gives an `Arc<dyn Store>` made of the same commit plan, writer
+//! and readers.
 
 pub mod embedded;
 pub mod memory;
+#[cfg(feature = "scylla")]
+pub mod scylla;
 
 use std::collections::BTreeMap;
 
@@ -76,6 +79,15 @@ pub(crate) trait Rows: Send + Sync + 'static {
 
     /// Makes durable whatever was committed without sync.
     fn sync(&self) -> Result<(), CommitError>;
+
+    /// Does a read cost a round trip? Then the writer says with [`Rows::warm`] what the plan will ask for.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// The plan is about to ask for these rows: they are read side by side. A hint: an error shows when a row is asked
+    /// for.
+    fn warm(&self, _keys: Vec<Key>) {}
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! at a start), the users of role agent, and the trie of subscriptions.
 //! One file per subject: people · conversation · inbox · command · webhook · send · session · topics · sweep.
 
+mod ahead;
 pub(crate) mod command;
 pub(crate) mod conversation;
 pub(crate) mod inbox;
