@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use schemas::{Conversation, ConversationId, Message, MessageId, Millis, Seq};
+use schemas::{Conversation, ConversationId, Epoch, Message, MessageId, Millis, Seq};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::backup::Snapshot;
 use crate::engine::Rows;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::history::History;
@@ -82,6 +83,8 @@ impl Shared {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     history: Arc<History>,
+    rows: Arc<dyn Rows>,
+    epoch: Epoch,
 }
 
 impl Log {
@@ -109,7 +112,7 @@ impl Log {
         let history = Arc::new(History::new(rows.clone(), epoch, &settings));
         let writer = Writer {
             shared: shared.clone(),
-            rows,
+            rows: rows.clone(),
             turn,
             clock,
             cursor_flush: Duration::from_millis(settings.cursor_flush_ms),
@@ -119,7 +122,7 @@ impl Log {
             .name("store-writer".to_owned())
             .spawn(|| writer.run())
             .map_err(OpenError::Thread)?;
-        Ok(Arc::new(Self { shared, history }))
+        Ok(Arc::new(Self { shared, history, rows, epoch }))
     }
 
     /// Runs a read that may touch the disk where it may block.
@@ -386,6 +389,11 @@ impl Store for Log {
             return Err(format!("the writer has been busy with one commit for {} s", running.as_secs()));
         }
         self.shared.queue().ended.clone().map_or(Ok(()), Err)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        let taken_at = (self.shared.clock)();
+        Ok(Snapshot { rows: self.rows.snapshot()?, epoch: self.epoch, taken_at })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

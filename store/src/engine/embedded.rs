@@ -10,10 +10,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use schemas::{Epoch, Millis};
 
 use super::{Batch, Each, KeyRange, Order, Rows};
 use crate::Store;
+use crate::backup::{self, BackupError, Snapshot};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::rows::Table;
 use crate::settings::Settings;
@@ -44,9 +46,69 @@ pub fn open(
     settings: Settings,
     clock: Clock,
 ) -> Result<Arc<dyn Store>, OpenError> {
-    let rows = Fjall::open(path, sizes)
-        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
-    Log::start(Arc::new(rows), settings, clock, &path.display().to_string())
+    Log::start(Arc::new(open_rows(path, sizes)?), settings, clock, &path.display().to_string())
+}
+
+fn open_rows(path: &Path, sizes: Sizes) -> Result<Fjall, OpenError> {
+    let shown = path.display().to_string();
+    Fjall::open(path, sizes).map_err(|error| match error {
+        fjall::Error::Locked => OpenError::InUse { path: shown },
+        other => OpenError::Engine { path: shown, why: other.to_string() },
+    })
+}
+
+/// A store that no process has open, to be checked or backed up as it is: nothing is recovered and nothing changed.
+///
+/// # Errors
+/// [`OpenError`]: the folder holds no store, is in use, or holds another format.
+pub fn snapshot(path: &Path, sizes: Sizes, now: Millis) -> Result<Snapshot, OpenError> {
+    let shown = path.display().to_string();
+    // Opening would make a store where there is none.
+    if path.read_dir().map_or(true, |mut entries| entries.next().is_none()) {
+        return Err(OpenError::Engine { path: shown, why: "there is no store".to_owned() });
+    }
+    let rows = open_rows(path, sizes)?;
+    let epoch = crate::turn::read_format(&rows, &shown)?;
+    let epoch = epoch.ok_or(OpenError::Engine { path: shown, why: "there is no store".to_owned() })?;
+    Ok(Snapshot { rows: Arc::new(rows), epoch, taken_at: now })
+}
+
+/// Beside the folder of a store that is being restored: complete under its own name, or not there.
+const RESTORING: &str = "restoring";
+
+/// Makes a store of a backup, under another epoch. The folder must be empty or missing.
+///
+/// # Errors
+/// [`BackupError`]; nothing is at `path` then.
+pub fn restore(
+    backup: &Path,
+    path: &Path,
+    sizes: Sizes,
+    epoch: Epoch,
+    progress: &mut backup::Progress<'_>,
+) -> Result<backup::Restored, BackupError> {
+    let failed = |source| BackupError::Io { path: path.display().to_string(), source };
+    if path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(BackupError::Occupied(path.display().to_string()));
+    }
+    let reader = backup::Reader::open(backup)?;
+    let partial = path.with_extension(RESTORING);
+    // What an earlier attempt left.
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(failed)?;
+    }
+    let filled = (|| {
+        let why =
+            |e: fjall::Error| BackupError::Engine { path: path.display().to_string(), why: e.to_string() };
+        let rows = Fjall::open(&partial, sizes).map_err(why)?;
+        backup::fill(&rows, reader, epoch, progress)
+    })();
+    let restored = filled.inspect_err(|_| drop(std::fs::remove_dir_all(&partial)))?;
+    std::fs::rename(&partial, path).map_err(failed)?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(restored)
 }
 
 /// Checks every invariant of the store in a folder that no process has open; changes nothing.
@@ -58,9 +120,7 @@ pub fn verify(
     sizes: Sizes,
     progress: &mut dyn FnMut(usize, usize, u64),
 ) -> Result<crate::verify::Report, OpenError> {
-    let rows = Fjall::open(path, sizes)
-        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
-    Ok(crate::verify::verify(&rows, progress)?)
+    Ok(snapshot(path, sizes, Millis::default())?.verify(progress)?)
 }
 
 /// Tables that are written together and read alike share a keyspace: each keyspace costs a memtable.
@@ -106,6 +166,19 @@ fn unreadable(error: impl std::fmt::Display) -> ReadError {
     ReadError::Unavailable(error.to_string())
 }
 
+fn each_of(mut found: fjall::Iter, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
+    while let Some(guard) = match order {
+        Order::Ascending => found.next(),
+        Order::Descending => found.next_back(),
+    } {
+        let (key, value) = guard.into_inner().map_err(unreadable)?;
+        if !each(&key, &value)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl Rows for Fjall {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         Ok(self.space(key).get(key).map_err(unreadable)?.map(|value| value.to_vec()))
@@ -115,17 +188,7 @@ impl Rows for Fjall {
         if range.from >= range.to {
             return Ok(());
         }
-        let mut found = self.space(&range.from).range(&range.from[..]..&range.to[..]);
-        while let Some(guard) = match order {
-            Order::Ascending => found.next(),
-            Order::Descending => found.next_back(),
-        } {
-            let (key, value) = guard.into_inner().map_err(unreadable)?;
-            if !each(&key, &value)? {
-                break;
-            }
-        }
-        Ok(())
+        each_of(self.space(&range.from).range(&range.from[..]..&range.to[..]), order, each)
     }
 
     fn commit(&self, batch: Batch, sync: bool) -> Result<(), CommitError> {
@@ -142,5 +205,44 @@ impl Rows for Fjall {
 
     fn sync(&self) -> Result<(), CommitError> {
         self.db.persist(PersistMode::SyncData).map_err(|e| CommitError::Unavailable(e.to_string()))
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {
+        Ok(Arc::new(Moment { snapshot: self.db.snapshot(), spaces: self.spaces.clone() }))
+    }
+}
+
+/// The rows of one moment, of all keyspaces alike: a batch is in it as a whole or not at all.
+struct Moment {
+    snapshot: fjall::Snapshot,
+    spaces: Vec<Keyspace>,
+}
+
+impl Moment {
+    fn space(&self, key: &[u8]) -> &Keyspace {
+        &self.spaces[space_of(key.first().copied().unwrap_or(0))]
+    }
+}
+
+impl Rows for Moment {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let value = self.snapshot.get(self.space(key), key).map_err(unreadable)?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let space = self.space(&range.from);
+        each_of(self.snapshot.range(space, &range.from[..]..&range.to[..]), order, each)
+    }
+
+    fn commit(&self, _batch: Batch, _sync: bool) -> Result<(), CommitError> {
+        Err(CommitError::Unavailable("a snapshot takes no commits".to_owned()))
+    }
+
+    fn sync(&self) -> Result<(), CommitError> {
+        Ok(())
     }
 }

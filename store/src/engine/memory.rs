@@ -86,4 +86,9 @@ impl Rows for Memory {
     fn sync(&self) -> Result<(), CommitError> {
         Ok(())
     }
+
+    fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Arc::new(Self { rows: RwLock::new(rows) }))
+    }
 }

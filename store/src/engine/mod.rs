@@ -6,10 +6,9 @@
 
 pub mod embedded;
 pub mod memory;
-#[cfg(feature = "scylla")]
-pub mod scylla;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::{CommitError, ReadError};
 use crate::rows::Key;
@@ -80,14 +79,10 @@ pub(crate) trait Rows: Send + Sync + 'static {
     /// Makes durable whatever was committed without sync.
     fn sync(&self) -> Result<(), CommitError>;
 
-    /// Does a read cost a round trip? Then the writer says with [`Rows::warm`] what the plan will ask for.
-    fn is_remote(&self) -> bool {
-        false
+    /// All rows as they are now, whatever is committed later; it takes no commits. Not every engine can.
+    fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {
+        Err(ReadError::Unavailable("this engine has no snapshots".to_owned()))
     }
-
-    /// The plan is about to ask for these rows: they are read side by side. A hint: an error shows when a row is asked
-    /// for.
-    fn warm(&self, _keys: Vec<Key>) {}
 }
 
 #[cfg(test)]
