@@ -22,6 +22,7 @@
 //! - **Errors**: an `Err` means that nothing is on disk, except [`CommitError::Unknown`], which says it may be.
 //! - **A notice is a hint**: losing one delays, and loses nothing; the rows are the truth.
 
+pub mod backup;
 pub mod engine;
 mod error;
 mod history;
@@ -167,6 +168,14 @@ pub trait Store: Send + Sync + 'static {
     /// Is the writer able to commit? It is not once it has ended, which any failed commit does, and where one commit
     /// takes longer than `stuck_after_ms`; only a new start cures either. The text says what is wrong.
     fn health(&self) -> Result<(), String>;
+
+    /// All rows of this moment: everything that was acknowledged before is in it. For backups and checks.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the engine has no snapshots.
+    fn snapshot(&self) -> Result<backup::Snapshot, ReadError> {
+        Err(ReadError::Unavailable("this store has no snapshots".to_owned()))
+    }
 
     /// Commits what waits, flushes cursors, syncs, and ends the writer. Ops submitted later get
     /// [`CommitError::Closed`].

@@ -188,26 +188,32 @@ impl Planned {
     }
 }
 
-/// The format version and the epoch of a store; both written when it is made.
-fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoch, OpenError> {
+/// The epoch of a store of our format; `None` where there is no store.
+pub(crate) fn read_format(rows: &dyn Rows, path: &str) -> Result<Option<Epoch>, OpenError> {
     let (format_key, epoch_key) = (keys::meta("format"), keys::meta("epoch"));
-    match rows.get(&format_key)? {
-        Some(value) => {
-            let found: u32 = decode(&format_key, &value)?;
-            if found != FORMAT {
-                return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
-            }
-            let value = rows.get(&epoch_key)?.unwrap_or_default();
-            Ok(Epoch(decode_u128(&epoch_key, &value)?))
-        }
-        None => {
-            let epoch = settings.new_epoch;
-            let batch =
-                [(format_key, Some(encode(&FORMAT))), (epoch_key, Some(epoch.0.to_be_bytes().to_vec()))];
-            rows.commit(batch.into_iter().collect(), true)?;
-            Ok(epoch)
-        }
+    let Some(value) = rows.get(&format_key)? else {
+        return Ok(None);
+    };
+    let found: u32 = decode(&format_key, &value)?;
+    if found != FORMAT {
+        return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
     }
+    let value = rows.get(&epoch_key)?.unwrap_or_default();
+    Ok(Some(Epoch(decode_u128(&epoch_key, &value)?)))
+}
+
+/// The epoch of a store, which is made where there is none.
+fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoch, OpenError> {
+    if let Some(epoch) = read_format(rows, path)? {
+        return Ok(epoch);
+    }
+    let epoch = settings.new_epoch;
+    let batch = [
+        (keys::meta("format"), Some(encode(&FORMAT))),
+        (keys::meta("epoch"), Some(epoch.0.to_be_bytes().to_vec())),
+    ];
+    rows.commit(batch.into(), true)?;
+    Ok(epoch)
 }
 
 /// Names what is broken among the newest rows, and refuses to go on where that would overwrite messages.

@@ -6,6 +6,8 @@
 
 pub mod embedded;
 pub mod memory;
+#[cfg(feature = "scylla")]
+pub mod scylla;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +85,15 @@ pub(crate) trait Rows: Send + Sync + 'static {
     fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {
         Err(ReadError::Unavailable("this engine has no snapshots".to_owned()))
     }
+
+    /// Does a read cost a round trip? Then the writer says with [`Rows::warm`] what the plan will ask for.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// The plan is about to ask for these rows: they are read side by side. A hint: an error shows when a row is asked
+    /// for.
+    fn warm(&self, _keys: Vec<Key>) {}
 }
 
 #[cfg(test)]
