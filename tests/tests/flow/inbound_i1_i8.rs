@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use sim::whatsapp::envelope;
 use sim::whatsapp::sign::Signature;
+use tests::deadline::within;
 use tests::event::assert_gapless;
 use tests::http::send;
 use tests::mqtt::{Connect, Link};
@@ -93,6 +94,27 @@ async fn i1_signed_bodies_that_cannot_be_read_are_answered_200_counted_and_distu
     world.wait_for_metric("inboxd_webhooks_total", &["outcome=\"unreadable\""], 4.0).await;
     let total = world.metrics().await.count("inboxd_webhooks_total", &[]);
     assert!((total - 8.0).abs() < 0.5, "{total} webhooks are counted, 8 came");
+}
+
+#[tokio::test]
+async fn i1_a_body_above_the_limit_is_refused_and_counted() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// The contract's 4 MiB, and one byte.
+    const TOO_LARGE: usize = (4 << 20) + 1;
+    let world = World::start().await;
+    let mut stream = tokio::net::TcpStream::connect(world.at().http).await.expect("the server accepts");
+    let head = format!(
+        "POST /webhooks/whatsapp HTTP/1.1\r\nHost: inboxd\r\nContent-Type: application/json\r\n\
+         X-Hub-Signature-256: sha256={}\r\nContent-Length: {TOO_LARGE}\r\n\r\n",
+        "0".repeat(64)
+    );
+    stream.write_all(head.as_bytes()).await.expect("a few bytes are taken");
+    // The server may answer and close before it has taken all of it.
+    let _ = within("the body", stream.write_all(&vec![b'x'; TOO_LARGE])).await;
+    let mut answer = vec![0; 12];
+    within("the answer", stream.read_exact(&mut answer)).await.expect("an answer");
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 413");
+    world.wait_for_metric("inboxd_webhooks_total", &["outcome=\"too_large\""], 1.0).await;
 }
 
 #[tokio::test]

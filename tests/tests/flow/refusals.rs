@@ -1,8 +1,9 @@
 //! O2, P7, P9. The contract's table of refusals, line by line, on MQTT 5, 3.1.1 and WebSocket.
 
 use serde_json::json;
+use tests::deadline::until;
 use tests::event::Event;
-use tests::mqtt::{Client, Connect, Link, Version};
+use tests::mqtt::{Client, Connect, Link, Packet, Publish, Version};
 use tests::token::Token;
 use tests::world::{ACME, ANA, World, send_command};
 
@@ -164,6 +165,50 @@ async fn o2_a_refused_publish_of_3_1_1_is_acknowledged_and_told_in_the_inbox() {
     failed(&event, "id_reused");
     assert_eq!(event.data["id"], "same");
     world.posts(1).await;
+}
+
+#[tokio::test]
+async fn o2_a_flood_of_refused_topics_is_one_report_a_second() {
+    const PUBLISHES: usize = 20;
+    let world = World::start().await;
+    let token = Token::of(ACME, "alice").sign();
+    let mut device = world.device(Link::Tcp, &Connect::v311("old", &token), "alice").await;
+    let publish =
+        Publish { topic: "news/today".into(), payload: b"x".to_vec(), qos: 1, ..Publish::default() };
+    let packets =
+        (1..=PUBLISHES).flat_map(|id| Publish { id: id as u16, ..publish.clone() }.packet(Version::V311));
+    device.send(&packets.collect::<Vec<_>>()).await;
+    let (mut acknowledged, mut reports) = (0, 0);
+    while acknowledged < PUBLISHES {
+        match device.next().await.expect("the connection stays") {
+            Packet::PubAck(_) => acknowledged += 1,
+            Packet::Publish(publish) => {
+                device.ack(publish.id).await;
+                reports += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // They came in one write, so within a second. What comes after the reports shows how many there were.
+    world.deliver_text(ANA, "wamid.after", "after the reports").await;
+    while device.event().await.kind == "command.failed" {
+        reports += 1;
+    }
+    assert_eq!(reports, 1);
+}
+
+#[tokio::test]
+async fn o2_more_connections_than_configured_are_refused_until_one_ends() {
+    let world = World::with("", "[mqtt]\nconnections_max = 1", sim::whatsapp::Faults::default()).await;
+    let first = world.plain_device("bob").await;
+    let token = Token::of(ACME, "alice").sign();
+    let full = |connect: &mut Connect| connect.token = Some(token.clone());
+    assert_refused(&world, "no capacity", full, (0x89, 3, 4004)).await;
+    first.disconnect().await;
+    until("room for another one", || async {
+        Client::try_connect(world.at(), Link::Tcp, &Connect::v5("device", &token)).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]
