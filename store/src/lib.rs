@@ -34,6 +34,8 @@ mod read;
 mod rows;
 mod settings;
 mod space;
+#[cfg(feature = "simulation")]
+pub mod stepper;
 mod tails;
 pub mod topics;
 mod turn;

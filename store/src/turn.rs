@@ -180,6 +180,18 @@ impl Planned {
         }
     }
 
+    /// For a planted mistake: what is to be told, apart from what is to be written.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn split_telling(&mut self) -> Self {
+        Self {
+            ops: std::mem::take(&mut self.ops),
+            batch: Batch::new(),
+            durable: false,
+            effects: std::mem::take(&mut self.effects),
+            results: std::mem::take(&mut self.results),
+        }
+    }
+
     /// Nobody knows whether the group is on disk.
     pub(crate) fn tell_unknown(self, error: &CommitError) {
         for pending in self.ops {

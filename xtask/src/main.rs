@@ -26,6 +26,8 @@ usage: cargo xtask COMMAND
   tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents
   deploy-check  what deploy/ holds: Prometheus rules and their tests, dashboards, the systemd unit
   web           the web inbox: npm ci (if its lock file changed), checks, build
+  sim --seeds N [--from S] [--embedded] [--bug NAME] [--show]
+                seeds of the simulated world; a failing one prints the command that replays it
   e2e           the web inbox in a real Chromium against the release binary
 
 Layers that need a missing tool are SKIPPED, loudly; with INBOXD_CI_STRICT=1 that is a failure.
@@ -37,6 +39,9 @@ const EXIT_USAGE: u8 = 64;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["sim", options @ ..] = words.as_slice() {
+        return layers::sim::seeds(options);
+    }
     let (layers, full): (Vec<Layer>, bool) = match words.as_slice() {
         ["ci"] => (layers::ordinary(), false),
         ["ci", "--full"] => (layers::full(), true),

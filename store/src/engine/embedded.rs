@@ -123,6 +123,17 @@ pub fn verify(
     Ok(snapshot(path, sizes, Millis::default())?.verify(progress)?)
 }
 
+/// The rows of a folder alone, for a simulation that puts faults above them.
+///
+/// # Errors
+/// [`OpenError`]: the folder cannot be used, or is in use.
+#[cfg(feature = "simulation")]
+pub(crate) fn rows(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
+    let rows = Fjall::open(path, sizes)
+        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
+    Ok(Arc::new(rows))
+}
+
 /// Tables that are written together and read alike share a keyspace: each keyspace costs a memtable.
 const SPACES: [&str; 5] = ["log", "inbox", "queue", "journal", "rest"];
 

@@ -12,6 +12,7 @@ pub(crate) mod flow;
 pub(crate) mod fmt;
 pub(crate) mod prometheus;
 pub(crate) mod release;
+pub(crate) mod sim;
 pub(crate) mod test;
 pub(crate) mod tidy;
 pub(crate) mod web;
@@ -37,7 +38,7 @@ pub(crate) fn ordinary() -> Vec<Layer> {
 /// What a release must pass as well.
 pub(crate) fn full() -> Vec<Layer> {
     let mut layers = ordinary();
-    layers.extend([crash::LAYER, prometheus::LAYER, bench::LAYER]);
+    layers.extend([sim::LAYER, crash::LAYER, prometheus::LAYER, bench::LAYER]);
     layers
 }
 

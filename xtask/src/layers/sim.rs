@@ -1,0 +1,35 @@
+//! Layer `sim`: many seeds of the simulated world, on the model and on the embedded engine; and `cargo xtask sim`.
+//!
+//! A failing seed prints the command that replays it. The seeds of a full run are the same each time, so that a
+//! failure is not a matter of luck; other seeds are `--from`'s.
+
+use std::process::ExitCode;
+
+use crate::context::{Context, run};
+use crate::layer::{Layer, Outcome};
+
+pub(crate) const LAYER: Layer = Layer { name: "sim", run: sim };
+
+/// Half a minute's worth on a laptop.
+const MODEL_SEEDS: &str = "2000";
+/// These sync for real.
+const EMBEDDED_SEEDS: &str = "100";
+
+const PROGRAM: [&str; 7] = ["run", "--quiet", "--release", "--locked", "--package", "world", "--"];
+
+fn sim(context: &Context) -> Outcome {
+    let with = |options: &[&str]| run(&mut context.cargo(PROGRAM.iter().chain(options)));
+    with(&["--seeds", MODEL_SEEDS]).and_then(|()| with(&["--seeds", EMBEDDED_SEEDS, "--embedded"])).into()
+}
+
+/// `cargo xtask sim …`: the options are the program's own.
+pub(crate) fn seeds(options: &[&str]) -> ExitCode {
+    let outcome = Context::find().and_then(|context| run(&mut context.cargo(PROGRAM.iter().chain(options))));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
