@@ -1,21 +1,25 @@
 //! The admin listener: metrics and health for everybody on this machine, administration for the bearer of the token.
 //!
 //! A request with an `Origin` header comes from a web page and is refused: no page has any business here, and the
-//! browser of somebody who works on this machine would be its way in. Not here: the routes of `/admin/v1` and
-//! `/hooks`, which come with what they administer.
+//! browser of somebody who works on this machine would be its way in. Not here: what the routes of `/admin/v1` do
+//! (`backup`, `verify`); those of `/hooks`, which come with what they administer.
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use ring::digest;
 use schemas::ErrorCode;
 use schemas::problem::{self, Problem};
+use store::Store;
+
+use crate::{backup, verify};
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,17 +35,26 @@ pub(crate) struct Admin {
     /// SHA-256 of the token: comparing digests takes the same time wherever two tokens begin to differ, as far as
     /// the one who asks can choose.
     token: Arc<[u8]>,
+    /// Whom `/admin/v1` administers; `None` in tests of the listener itself.
+    store: Option<Arc<dyn Store>>,
 }
 
 impl Admin {
     /// `token` as it stands in its file; white space around it does not count.
     pub(crate) fn new(metrics: PrometheusHandle, ready: Readiness, token: &[u8]) -> Self {
-        Self { metrics, ready, token: fingerprint(token.trim_ascii()).into() }
+        Self { metrics, ready, token: fingerprint(token.trim_ascii()).into(), store: None }
+    }
+
+    /// The store that is administered.
+    pub(crate) fn with_store(self, store: Arc<dyn Store>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// The routes.
     pub(crate) fn router(self) -> Router {
         let administration = Router::new()
+            .route("/admin/v1/backup", post(start_backup))
+            .route("/admin/v1/verify", post(start_verify))
             .route("/admin/v1/{*rest}", any(no_such_route))
             .route_layer(middleware::from_fn_with_state(self.clone(), require_token));
         Router::new()
@@ -67,6 +80,20 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     match (admin.ready)() {
         Ok(()) => "ready\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn start_backup(State(admin): State<Admin>, body: Bytes) -> Response {
+    match admin.store {
+        Some(store) => backup::route(store, body).await,
+        None => no_such_route().await,
+    }
+}
+
+async fn start_verify(State(admin): State<Admin>) -> Response {
+    match admin.store {
+        Some(store) => verify::route(store),
+        None => no_such_route().await,
     }
 }
 
@@ -100,7 +127,7 @@ async fn refuse_web_pages(request: Request, next: Next) -> Response {
 }
 
 /// An error as problem+json.
-fn problem(code: ErrorCode, detail: &str) -> Response {
+pub(crate) fn problem(code: ErrorCode, detail: &str) -> Response {
     let body = serde_json::to_vec(&Problem::new(code, detail)).expect("a problem is texts and a number");
     let status = StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let challenge = (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);

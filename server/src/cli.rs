@@ -55,6 +55,43 @@ pub(crate) enum Command {
         inboxd send --token \"$T\" --to +15550000002@100000000000001 'Hello'\n  \
         inboxd send --token \"$T\" --to user:bob --wait 'Lunch?'")]
     Send(SendArgs),
+    /// Check every invariant of the store, row by row; exits 1 where one is broken
+    #[command(after_help = "Examples:\n  \
+        inboxd verify                                  # a running server does it, or the store itself is read\n  \
+        inboxd verify --admin http://10.0.0.5:9464     # a server elsewhere; [admin] token_file holds its token")]
+    Verify(VerifyArgs),
+    /// Write a backup of the store, while a server works or without one
+    #[command(after_help = "Examples:\n  \
+        inboxd backup /var/backups/inboxd/monday\n  \
+        inboxd backup --admin http://10.0.0.5:9464 /var/backups/inboxd/monday    # a folder of that machine")]
+    Backup(BackupArgs),
+    /// Make the store of a backup; the server must be stopped and its data_dir hold no store
+    #[command(
+        after_help = "Example:\n  inboxd restore /var/backups/inboxd/monday --config /etc/inboxd/inboxd.toml"
+    )]
+    Restore(RestoreArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// Admin listener of a server elsewhere
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    /// Admin listener of a server elsewhere
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// Folder that gets inboxd.backup; made if it is missing
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// Folder that holds inboxd.backup
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Args)]

@@ -4,6 +4,7 @@
 //! Not here: what the server consists of (`wire`).
 
 mod admin;
+mod backup;
 mod cli;
 mod client;
 mod config;
@@ -12,12 +13,14 @@ mod http;
 mod keys;
 mod metrics;
 mod open_files;
+mod restore;
 mod send;
 mod serve;
 mod shutdown;
 mod tail;
 mod telemetry;
 mod token;
+mod verify;
 mod web;
 mod wire;
 
@@ -63,6 +66,9 @@ fn main() -> ExitCode {
         Command::Token(args) => token::run(cli.config, &args),
         Command::Tail(args) => tail::run(&args),
         Command::Send(args) => send::run(&args),
+        Command::Verify(args) => verify::run(cli.config, &args),
+        Command::Backup(args) => backup::run(cli.config, &args),
+        Command::Restore(args) => restore::run(cli.config, &args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

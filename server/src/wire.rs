@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -85,6 +85,7 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
     let routes = bridge.router().merge(broker.router()).merge(history).merge(page);
     let healthy = Arc::clone(&store);
     let administration = Admin::new(metrics, Arc::new(move || healthy.health()), &admin_token);
+    let administration = administration.with_store(Arc::clone(&store));
     let (trigger, stop) = shutdown::channel();
     let mut listeners = JoinSet::new();
     let limits = |connections_max| http::Limits { connections_max, idle: HTTP_IDLE };
@@ -186,7 +187,7 @@ fn broker_clock() -> broker::Clock {
 }
 
 /// An error of starting, in front of its causes.
-fn failed<E: std::error::Error>(what: &str) -> impl Fn(E) -> Failure {
+pub(crate) fn failed<E: std::error::Error>(what: &str) -> impl Fn(E) -> Failure {
     move |error| {
         let mut text = format!("{what}: {error}");
         let mut source = error.source();
@@ -206,7 +207,7 @@ fn now_micros() -> u64 {
     u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     Millis(now_micros() / 1000)
 }
 
@@ -242,7 +243,7 @@ fn open_cluster(config: &Config, cluster: &Cluster) -> Result<Arc<dyn Store>, Fa
 }
 
 fn open_embedded(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    let folder = config.data_dir.join(STORE_FOLDER);
+    let folder = store_folder(config);
     keys::create_folder(&config.data_dir)
         .and_then(|()| keys::create_folder(&folder))
         .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
@@ -250,11 +251,20 @@ fn open_embedded(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         disk: Some(disk_space(&folder, config.store.min_free_bytes)),
         ..store_settings(config)?
     };
-    let sizes = embedded::Sizes {
+    embedded::open(&folder, sizes(config), settings, Arc::new(now)).map_err(failed("the store"))
+}
+
+/// Where the embedded store is.
+pub(crate) fn store_folder(config: &Config) -> PathBuf {
+    config.data_dir.join(STORE_FOLDER)
+}
+
+/// The embedded store's sizes.
+pub(crate) const fn sizes(config: &Config) -> embedded::Sizes {
+    embedded::Sizes {
         journal_max_bytes: config.store.journal_max_bytes,
         memtable_max_bytes: config.store.memtable_max_bytes,
-    };
-    embedded::open(&folder, sizes, settings, Arc::new(now)).map_err(failed("the store"))
+    }
 }
 
 /// The disk of the store's folder, as `df` sees it for a user without privileges.

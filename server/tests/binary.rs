@@ -200,7 +200,7 @@ fn o1_to_i7_send_and_tail_talk_to_a_running_demo() {
 #[test]
 fn help_has_an_example_and_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["demo", "serve", "config", "token", "tail", "send"] {
+    for command in ["demo", "serve", "config", "token", "tail", "send", "verify", "backup", "restore"] {
         let help = run(folder.path(), &[command, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{command}");
         assert!(text(&help.stdout).contains(&format!("inboxd {command}")), "{command}");

@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -180,7 +181,9 @@ impl Snapshot {
 
     fn write(&self, path: &Path, progress: &mut Progress<'_>) -> Result<(u64, u64), BackupError> {
         let failed = io_error(path);
-        let out = BufWriter::new(File::create(path).map_err(&failed)?);
+        // Everybody's messages are in it: its owner reads it, nobody else.
+        let created = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let out = BufWriter::new(created.map_err(&failed)?);
         let header = Header { format: FORMAT, epoch: self.epoch, taken_at: self.taken_at };
         let mut writer = Writer::begin(out, &header).map_err(&failed)?;
         for (index, table) in Table::ALL.into_iter().enumerate() {

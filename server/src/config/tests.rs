@@ -367,7 +367,8 @@ fn the_keys_without_a_default_read_when_their_comment_is_taken_away() {
             rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
         })
     };
-    let either = ["hs256_secret = ", "jwks_url", "app_secret = ", "verify_token = ", "access_token = ", "password = "];
+    let either =
+        ["hs256_secret = ", "jwks_url", "app_secret = ", "verify_token = ", "access_token = ", "password = "];
     let whole: Vec<_> = text
         .lines()
         .map(|line| if commented_out(line) { &line[2..] } else { line })

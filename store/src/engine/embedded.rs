@@ -129,9 +129,7 @@ pub fn verify(
 /// [`OpenError`]: the folder cannot be used, or is in use.
 #[cfg(feature = "simulation")]
 pub(crate) fn rows(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
-    let rows = Fjall::open(path, sizes)
-        .map_err(|e| OpenError::Engine { path: path.display().to_string(), why: e.to_string() })?;
-    Ok(Arc::new(rows))
+    Ok(Arc::new(open_rows(path, sizes)?))
 }
 
 /// Tables that are written together and read alike share a keyspace: each keyspace costs a memtable.

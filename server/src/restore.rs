@@ -1,0 +1,34 @@
+//! `inboxd restore DIR`: a store made of a backup, where there is none. No server may be running.
+//!
+//! Not here: what is done with the rows (`store::backup`).
+
+use std::path::PathBuf;
+
+use schemas::Epoch;
+use store::engine::embedded;
+
+use crate::backup::{Shown, words};
+use crate::cli::{self, RestoreArgs};
+use crate::{Failure, keys, verify, wire};
+
+pub(crate) fn run(config: Option<PathBuf>, args: &RestoreArgs) -> Result<(), Failure> {
+    let config = cli::load(config)?;
+    if config.store.cluster.is_some() {
+        return Err(Failure::Failed("store.url: only the embedded store can do this yet".to_owned()));
+    }
+    let folder = wire::store_folder(&config);
+    keys::create_folder(&config.data_dir)
+        .map_err(|e| Failure::Failed(format!("data_dir {}: {e}", config.data_dir.display())))?;
+    let epoch = keys::new_ulid().map_err(|e| Failure::Failed(format!("cannot make an epoch: {e}")))?;
+    let mut shown = Shown::new();
+    let progress = &mut |reached: &store::backup::Reached| {
+        shown.progress(&words(reached));
+        true
+    };
+    let restored = embedded::restore(&args.dir, &folder, wire::sizes(&config), Epoch(epoch.0), progress)
+        .map_err(|e| Failure::Failed(e.to_string()))?;
+    shown.end();
+    let rows = restored.backup.rows;
+    cli::print(&format!("{}: {rows} rows; clients will take a snapshot\n", folder.display()))?;
+    verify::tell(&restored.report.into())
+}
