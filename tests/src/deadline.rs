@@ -24,14 +24,29 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Looks again and again until `look` finds something, and fails the test at the deadline. For things that give no
 /// event to wait for.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let mut tick = tokio::time::interval(LOOK_AGAIN);
-    within(what, async {
-        loop {
-            tick.tick().await;
-            if let Some(found) = look().await {
-                return found;
-            }
-        }
+    until_ok(what, || {
+        let found = look();
+        async { found.await.ok_or_else(String::new) }
     })
     .await
+}
+
+/// The same for a `look` that says what is missing; at the deadline that is shown.
+pub async fn until_ok<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let mut tick = tokio::time::interval(LOOK_AGAIN);
+    let mut missing = String::new();
+    let search = async {
+        loop {
+            tick.tick().await;
+            match look().await {
+                Ok(found) => return found,
+                Err(why) => missing = why,
+            }
+        }
+    };
+    let found = tokio::time::timeout(DEADLINE, search).await;
+    found.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}; {missing}"))
 }
