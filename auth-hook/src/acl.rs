@@ -58,13 +58,8 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::NotGranted,
-        Self::OtherUser,
-        Self::Reserved,
-        Self::SharedNotSupported,
-        Self::TopicInvalid,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::NotGranted, Self::OtherUser, Self::Reserved, Self::SharedNotSupported, Self::TopicInvalid];
 
     /// As a metric label.
     #[must_use]
@@ -126,11 +121,7 @@ fn subscribe(claims: &Claims, filter: &str) -> Result<(), DenyReason> {
         }
         return subscribe_reserved(claims, wanted);
     }
-    granted(
-        claims,
-        |acl| &acl.subscribe,
-        |filter| topic::covers(filter, wanted),
-    )
+    granted(claims, |acl| &acl.subscribe, |filter| topic::covers(filter, wanted))
 }
 
 fn subscribe_reserved(claims: &Claims, wanted: &str) -> Result<(), DenyReason> {
@@ -143,11 +134,7 @@ fn subscribe_reserved(claims: &Claims, wanted: &str) -> Result<(), DenyReason> {
 }
 
 fn own(claims: &Claims, user: Option<&schemas::UserId>) -> Result<(), DenyReason> {
-    if user == Some(&claims.user) {
-        Ok(())
-    } else {
-        Err(DenyReason::OtherUser)
-    }
+    if user == Some(&claims.user) { Ok(()) } else { Err(DenyReason::OtherUser) }
 }
 
 /// Is there one filter, of those the token grants, that does it alone? Two that do it together do not count: the
@@ -164,11 +151,7 @@ fn granted(
             .filter(|filter| topic::check_filter(filter).is_ok() && !filter.starts_with("$share/"))
             .is_some_and(|filter| suffices(&filter))
     });
-    if found {
-        Ok(())
-    } else {
-        Err(DenyReason::NotGranted)
-    }
+    if found { Ok(()) } else { Err(DenyReason::NotGranted) }
 }
 
 /// Replaces `{user}`, `{account}`, `{device}` in one pass, so that a user called `{device}` stays one. The values

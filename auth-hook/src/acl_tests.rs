@@ -4,10 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use schemas::{AccountId, Role, UserId};
 
-const PUBLISH: Action = Action::Publish {
-    qos: 1,
-    retain: false,
-};
+const PUBLISH: Action = Action::Publish { qos: 1, retain: false };
 
 fn claims(user: &str, device: Option<&str>, publish: &[&str], subscribe: &[&str]) -> Claims {
     let owned = |filters: &[&str]| filters.iter().map(|f| (*f).to_owned()).collect();
@@ -18,20 +15,12 @@ fn claims(user: &str, device: Option<&str>, publish: &[&str], subscribe: &[&str]
         role: Role::Agent,
         exp: u64::MAX,
         iat: None,
-        acl: Some(Acl {
-            publish: owned(publish),
-            subscribe: owned(subscribe),
-        }),
+        acl: Some(Acl { publish: owned(publish), subscribe: owned(subscribe) }),
     }
 }
 
 /// (filters granted for publish and subscribe alike, action, topic, expected), for user `alice` with device `phone`.
-type Row = (
-    &'static [&'static str],
-    Action,
-    &'static str,
-    Result<(), DenyReason>,
-);
+type Row = (&'static [&'static str], Action, &'static str, Result<(), DenyReason>);
 
 use DenyReason::{NotGranted, OtherUser, Reserved, SharedNotSupported, TopicInvalid};
 
@@ -50,24 +39,8 @@ const TABLE: &[Row] = &[
     (ALL, PUBLISH, "user/alice/signals", Err(Reserved)),
     // The outbox is the owner's to write, at any QoS, and nobody's to read.
     (NONE, PUBLISH, "user/alice/outbox", Ok(())),
-    (
-        NONE,
-        Action::Publish {
-            qos: 0,
-            retain: false,
-        },
-        "user/alice/outbox",
-        Ok(()),
-    ),
-    (
-        NONE,
-        Action::Publish {
-            qos: 2,
-            retain: false,
-        },
-        "user/alice/outbox",
-        Ok(()),
-    ),
+    (NONE, Action::Publish { qos: 0, retain: false }, "user/alice/outbox", Ok(())),
+    (NONE, Action::Publish { qos: 2, retain: false }, "user/alice/outbox", Ok(())),
     (ALL, PUBLISH, "user/bob/outbox", Err(OtherUser)),
     (ALL, PUBLISH, "user/$x/outbox", Err(OtherUser)),
     (ALL, SUB, "user/alice/outbox", Err(Reserved)),
@@ -138,11 +111,7 @@ fn o2_the_table_of_the_contract() {
     for (filters, action, topic, expected) in TABLE {
         let claims = claims("alice", Some("phone"), filters, filters);
         let expected = expected.map_or_else(Decision::Deny, |()| Decision::Allow);
-        assert_eq!(
-            decide(&claims, *action, topic),
-            expected,
-            "{filters:?} {action:?} {topic:?}"
-        );
+        assert_eq!(decide(&claims, *action, topic), expected, "{filters:?} {action:?} {topic:?}");
     }
 }
 
@@ -181,19 +150,10 @@ fn client_ids() {
     let id = |text| ClientId::new(text).unwrap();
     let with = claims("alice", Some("phone"), &[], &[]);
     let without = claims("alice", None, &[], &[]);
-    assert_eq!(
-        check_client_id(&with, "phone"),
-        Ok(ClientIdRule::AsSent(id("phone")))
-    );
-    assert_eq!(
-        check_client_id(&with, ""),
-        Ok(ClientIdRule::Assigned(id("phone")))
-    );
+    assert_eq!(check_client_id(&with, "phone"), Ok(ClientIdRule::AsSent(id("phone"))));
+    assert_eq!(check_client_id(&with, ""), Ok(ClientIdRule::Assigned(id("phone"))));
     assert_eq!(check_client_id(&with, "phone2"), Err(ErrorCode::ClientIdMismatch));
-    assert_eq!(
-        check_client_id(&without, "any/#"),
-        Ok(ClientIdRule::AsSent(id("any/#")))
-    );
+    assert_eq!(check_client_id(&without, "any/#"), Ok(ClientIdRule::AsSent(id("any/#"))));
     assert_eq!(check_client_id(&without, ""), Ok(ClientIdRule::Draw));
 }
 

@@ -59,21 +59,13 @@ impl Verifier {
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
-        Ok(Self {
-            key: DecodingKey::from_secret(secret),
-            algorithm: Algorithm::HS256,
-            public: None,
-        })
+        Ok(Self { key: DecodingKey::from_secret(secret), algorithm: Algorithm::HS256, public: None })
     }
 
     /// Tokens signed with Ed25519 (`EdDSA`); `public` is the raw key, as in a JWK's `x` before base64.
     #[must_use]
     pub fn ed25519(public: [u8; ED25519_PUBLIC_BYTES]) -> Self {
-        Self {
-            key: DecodingKey::from_ed_der(&public),
-            algorithm: Algorithm::EdDSA,
-            public: Some(public),
-        }
+        Self { key: DecodingKey::from_ed_der(&public), algorithm: Algorithm::EdDSA, public: Some(public) }
     }
 
     /// As [`Verifier::ed25519`], from a PEM file.
@@ -97,9 +89,7 @@ impl Verifier {
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifier")
-            .field("algorithm", &self.algorithm)
-            .finish_non_exhaustive()
+        f.debug_struct("Verifier").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 
@@ -124,10 +114,7 @@ impl Signer {
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
-        Ok(Self {
-            key: EncodingKey::from_secret(secret),
-            half: SignerHalf::Secret(secret.to_vec()),
-        })
+        Ok(Self { key: EncodingKey::from_secret(secret), half: SignerHalf::Secret(secret.to_vec()) })
     }
 
     /// Signs with an Ed25519 private key in PKCS#8 PEM form, as [`generate_ed25519`] and
@@ -140,26 +127,17 @@ impl Signer {
         // OpenSSL leaves the public part out of the file, hence "maybe unchecked": it is computed then.
         let pair =
             Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes()).map_err(|_| KeyError::Private)?;
-        let public = pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .map_err(|_| KeyError::Private)?;
-        Ok(Self {
-            key,
-            half: SignerHalf::Public(public),
-        })
+        let public = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Private)?;
+        Ok(Self { key, half: SignerHalf::Public(public) })
     }
 
     /// The verifier that accepts what this signer issues.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
         match &self.half {
-            SignerHalf::Secret(secret) => Verifier {
-                key: DecodingKey::from_secret(secret),
-                algorithm: Algorithm::HS256,
-                public: None,
-            },
+            SignerHalf::Secret(secret) => {
+                Verifier { key: DecodingKey::from_secret(secret), algorithm: Algorithm::HS256, public: None }
+            }
             SignerHalf::Public(public) => Verifier::ed25519(*public),
         }
     }
@@ -274,9 +252,6 @@ mod tests {
         let short = "-----BEGIN PUBLIC KEY-----\n\
                      MCkwBQYDK2VwAyAAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZg==\n\
                      -----END PUBLIC KEY-----\n";
-        assert_eq!(
-            Verifier::ed25519_pem(short.as_bytes()).err(),
-            Some(KeyError::Public)
-        );
+        assert_eq!(Verifier::ed25519_pem(short.as_bytes()).err(), Some(KeyError::Public));
     }
 }

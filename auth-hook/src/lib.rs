@@ -46,10 +46,7 @@ pub struct AuthError {
 
 impl From<TokenError> for AuthError {
     fn from(error: TokenError) -> Self {
-        Self {
-            code: error.code(),
-            detail: error.to_string(),
-        }
+        Self { code: error.code(), detail: error.to_string() }
     }
 }
 
@@ -67,10 +64,7 @@ impl Hook {
     /// Tokens are checked against `verifier`, their account with `account_exists`.
     #[must_use]
     pub fn new(verifier: Verifier, account_exists: AccountExists) -> Self {
-        Self {
-            verifier: Arc::new(verifier),
-            account_exists,
-        }
+        Self { verifier: Arc::new(verifier), account_exists }
     }
 
     /// The public keys, as `/.well-known/jwks.json` shows them; an empty set with a shared secret.
@@ -126,10 +120,7 @@ mod tests {
         let foreign = signer.issue(&claims("other")).unwrap();
         let refused = hook.authenticate(foreign.as_bytes(), NOW).unwrap_err();
         assert_eq!(refused.code, ErrorCode::AccountUnknown);
-        assert_eq!(
-            hook.authenticate(b"", NOW).unwrap_err().code,
-            ErrorCode::TokenMissing
-        );
+        assert_eq!(hook.authenticate(b"", NOW).unwrap_err().code, ErrorCode::TokenMissing);
         assert_eq!(hook.jwks(), serde_json::json!({"keys": []}));
     }
 }

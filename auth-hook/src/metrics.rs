@@ -13,6 +13,15 @@ pub fn describe() {
         DENIED,
         "Connections, requests, publishes and subscriptions refused, by reason"
     );
+    // Present from the start: `increase()` does not see a counter's first step if it begins at 1.
+    for code in
+        [ErrorCode::TokenMissing, ErrorCode::TokenInvalid, ErrorCode::TokenExpired, ErrorCode::AccountUnknown]
+    {
+        metrics::counter!(DENIED, "reason" => code.as_str()).increment(0);
+    }
+    for reason in [DenyReason::NotGranted, DenyReason::OtherUser, DenyReason::Reserved] {
+        metrics::counter!(DENIED, "reason" => reason.as_str()).increment(0);
+    }
 }
 
 /// Counts a refused token. The label is the error code: a closed set.

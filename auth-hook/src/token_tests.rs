@@ -48,10 +48,7 @@ fn without(field: &str) -> Value {
 fn both_kinds_of_key_verify_what_they_signed() {
     let claims = verify(&with("acl", json!({"publish":["a/#"]}))).unwrap();
     let pem = generate_ed25519().unwrap();
-    for signer in [
-        Signer::hs256(SECRET).unwrap(),
-        Signer::ed25519_pem(pem.as_bytes()).unwrap(),
-    ] {
+    for signer in [Signer::hs256(SECRET).unwrap(), Signer::ed25519_pem(pem.as_bytes()).unwrap()] {
         let token = signer.issue(&claims).unwrap();
         assert_eq!(signer.verifier().verify(token, NOW), Ok(claims.clone()));
     }
@@ -62,10 +59,7 @@ fn the_header_of_a_key_pairs_token_names_the_key() {
     let signer = Signer::ed25519_pem(generate_ed25519().unwrap().as_bytes()).unwrap();
     let token = signer.issue(&verify(&base()).unwrap()).unwrap();
     let header = jsonwebtoken::decode_header(token).unwrap();
-    assert_eq!(
-        header.kid.as_deref(),
-        signer.verifier().jwks()["keys"][0]["kid"].as_str()
-    );
+    assert_eq!(header.kid.as_deref(), signer.verifier().jwks()["keys"][0]["kid"].as_str());
 }
 
 #[test]
@@ -73,10 +67,7 @@ fn exp_has_no_leeway_and_iat_and_nbf_have_sixty_seconds() {
     assert!(verify(&with("exp", json!(NOW + 1))).is_ok());
     assert_eq!(verify(&with("exp", json!(NOW))), Err(TokenError::Expired));
     assert_eq!(verify(&with("exp", json!(-1))), Err(TokenError::Expired));
-    assert_eq!(
-        verify(&with("exp", json!(NOW as f64 + 0.9))),
-        Err(TokenError::Expired)
-    );
+    assert_eq!(verify(&with("exp", json!(NOW as f64 + 0.9))), Err(TokenError::Expired));
     assert!(verify(&with("exp", json!(NOW as f64 + 1.5))).is_ok());
     for claim in ["iat", "nbf"] {
         assert!(verify(&with(claim, json!(NOW + LEEWAY_SECS))).is_ok(), "{claim}");
@@ -140,15 +131,10 @@ fn only_the_keys_own_algorithm_is_accepted() {
     assert!(verifier.verify(format!("{message}."), NOW).is_err());
 
     // The classic: a token signed by HMAC with the public key as its secret.
-    let pair = Signer::ed25519_pem(generate_ed25519().unwrap().as_bytes())
-        .unwrap()
-        .verifier();
+    let pair = Signer::ed25519_pem(generate_ed25519().unwrap().as_bytes()).unwrap().verifier();
     let x = pair.jwks()["keys"][0]["x"].as_str().unwrap().to_owned();
     let public = URL_SAFE_NO_PAD.decode(x).unwrap();
-    let forged = Signer::hs256(&public)
-        .unwrap()
-        .issue(&verify(&base()).unwrap())
-        .unwrap();
+    let forged = Signer::hs256(&public).unwrap().issue(&verify(&base()).unwrap()).unwrap();
     assert_eq!(pair.verify(forged, NOW), Err(TokenError::Algorithm));
 }
 
@@ -169,15 +155,9 @@ fn an_extension_that_the_header_demands_is_refused() {
 #[test]
 fn no_token_is_not_a_bad_token_and_a_huge_one_is_not_looked_at() {
     let verifier = Verifier::hs256(SECRET).unwrap();
-    assert_eq!(
-        verifier.verify(b"", NOW).unwrap_err().code(),
-        ErrorCode::TokenMissing
-    );
+    assert_eq!(verifier.verify(b"", NOW).unwrap_err().code(), ErrorCode::TokenMissing);
     let huge = sign(&with("x", json!("x".repeat(TOKEN_BYTES_MAX))));
-    assert_eq!(
-        verifier.verify(&huge, NOW),
-        Err(TokenError::TooLong { got: huge.len() })
-    );
+    assert_eq!(verifier.verify(&huge, NOW), Err(TokenError::TooLong { got: huge.len() }));
     for bad in ["x", "..", "a.b.c", "a.b.c.d", "\u{e9}.\u{e9}.\u{e9}"] {
         assert_eq!(verifier.verify(bad, NOW), Err(TokenError::Malformed), "{bad}");
     }
@@ -194,10 +174,7 @@ fn an_error_never_shows_the_token() {
         format!("{verifier:?}"),
     ];
     for text in texts {
-        assert!(
-            !text.contains(&token[5..20]) && !text.contains("secret of"),
-            "{text}"
-        );
+        assert!(!text.contains(&token[5..20]) && !text.contains("secret of"), "{text}");
     }
 }
 

@@ -26,6 +26,20 @@ pub fn describe() {
     describe_gauge!(OLDEST, "Age of the oldest of them");
     describe_counter!(SENDS, "Attempts to send, by outcome");
     describe_gauge!(PAUSED, "Numbers whose sending is paused because WhatsApp refused them");
+    register();
+}
+
+/// All of them are there from the start: `increase()` does not see a counter's first step if it begins at 1.
+fn register() {
+    for outcome in WebhookOutcome::ALL {
+        counter!(WEBHOOKS, "outcome" => outcome.as_str()).increment(0);
+    }
+    for outcome in ["accepted", "retry", "failed", "unknown"] {
+        counter!(SENDS, "outcome" => outcome).increment(0);
+    }
+    let _ = (histogram!(TO_DURABLE), histogram!(ACCEPT));
+    set_queue(0, 0, 0);
+    set_backlog(0);
 }
 
 /// What became of a webhook.
@@ -48,6 +62,16 @@ pub(crate) enum WebhookOutcome {
 }
 
 impl WebhookOutcome {
+    const ALL: [Self; 7] = [
+        Self::Applied,
+        Self::Journaled,
+        Self::Unreadable,
+        Self::BadSignature,
+        Self::TooLarge,
+        Self::Broken,
+        Self::Unavailable,
+    ];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",

@@ -2,6 +2,7 @@
 
 use broker_protocol::{Origin, Told, Version};
 use schemas::ErrorCode;
+use schemas::invariant::InvariantId;
 
 const CONNECTIONS: &str = "inboxd_broker_connections";
 const BACKLOG: &str = "inboxd_broker_backlog_events";
@@ -12,6 +13,8 @@ const DROPPED: &str = "inboxd_broker_dropped_total";
 const TURNED_AWAY: &str = "inboxd_broker_connections_refused_total";
 const PANICS: &str = "inboxd_broker_connection_panics_total";
 const VIOLATIONS: &str = "inboxd_invariant_violations_total";
+const WHATSAPP_TO_DEVICE: &str = "whatsapp_to_device";
+const DEVICE_TO_DEVICE: &str = "device_to_device";
 const BUS_REBUILDS: &str = "inboxd_broker_bus_rebuilds_total";
 
 /// How a client is connected.
@@ -82,6 +85,27 @@ pub fn describe() {
     metrics::describe_counter!(TURNED_AWAY, "Connections closed before CONNECT because there were too many");
     metrics::describe_counter!(PANICS, "Connections ended by a panic of ours");
     metrics::describe_counter!(BUS_REBUILDS, "Times the live bus failed and was built anew");
+    register();
+}
+
+/// All of them are there from the start: `increase()` does not see a counter's first step if it begins at 1.
+fn register() {
+    for transport in [TransportKind::Tcp, TransportKind::WebSocket] {
+        for version in [Version::V311, Version::V5] {
+            connected(transport, version, 0.0);
+        }
+    }
+    metrics::gauge!(BACKLOG).set(0.0);
+    let _ = metrics::histogram!(CATCHUP);
+    for path in [WHATSAPP_TO_DEVICE, DEVICE_TO_DEVICE] {
+        let _ = metrics::histogram!(DELIVERY, "path" => path);
+    }
+    for counter in [TURNED_AWAY, PANICS, BUS_REBUILDS] {
+        metrics::counter!(counter).increment(0);
+    }
+    for id in InvariantId::ALL {
+        metrics::counter!(VIOLATIONS, "id" => id.as_str()).increment(0);
+    }
 }
 
 pub(crate) fn connected(transport: TransportKind, version: Version, by: f64) {
@@ -101,8 +125,8 @@ pub(crate) fn told(told: Told) {
     match told {
         Told::Delivered { origin, took_us } => {
             let path = match origin {
-                Origin::Whatsapp => "whatsapp_to_device",
-                Origin::Device => "device_to_device",
+                Origin::Whatsapp => WHATSAPP_TO_DEVICE,
+                Origin::Device => DEVICE_TO_DEVICE,
             };
             #[expect(clippy::cast_precision_loss, reason = "a duration")]
             metrics::histogram!(DELIVERY, "path" => path).record(took_us as f64 / 1e6);
@@ -116,7 +140,7 @@ pub(crate) fn told(told: Told) {
         Told::TooLarge => count_dropped(Dropped::TooLarge),
         Told::DroppedSlow => count_dropped(Dropped::Slow),
         Told::OutOfOrder => {
-            metrics::counter!(VIOLATIONS, "id" => schemas::invariant::InvariantId::P2.as_str()).increment(1);
+            metrics::counter!(VIOLATIONS, "id" => InvariantId::P2.as_str()).increment(1);
         }
         Told::DroppedWill => count_dropped(Dropped::Will),
     }

@@ -54,7 +54,7 @@ error_codes! {
     ContactUnknown "contact_unknown" 404 0x83 "no such contact in this account";
     ConversationUnknown "conversation_unknown" 404 0x83 "no such conversation in this account, or you are not a member";
     CursorInvalid "cursor_invalid" 400 0x83 "the cursor or message id of this page is not one the server gave";
-    DiskFull "disk_full" 503 0x97 "the disk is full; nothing was stored, send again later";
+    DiskFull "disk_full" 503 0x88 "the disk is full; nothing was stored, send again later";
     IdConflict "id_conflict" 400 0x99 "`Idempotency-Key` and the body's `id` differ; send one of them";
     IdReused "id_reused" 409 0x83 "this id was used for another command; take a new one";
     Internal "internal" 500 0x80 "a fault of the server; the log has the details";

@@ -28,6 +28,10 @@ pub enum InvariantId {
 }
 
 impl InvariantId {
+    /// All of them.
+    pub const ALL: [Self; 9] =
+        [Self::P1, Self::P2, Self::P3, Self::P4, Self::P5, Self::P6, Self::P7, Self::P8, Self::P9];
+
     /// The label value in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::Failure;
-use crate::config::{Config, ENV_PREFIX, Sources, all_keys};
+use crate::config::{Config, ENV_PREFIX, Signing, Sources, all_keys};
 
 /// The file that is read where no other is named.
 const DEFAULT_FILE: &str = "inboxd.toml";
@@ -190,12 +190,21 @@ pub(crate) struct SendArgs {
 
 /// Reads the configuration: the named file, else `inboxd.toml` where there is one, and the environment.
 pub(crate) fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
+    read(sources(file)?)
+}
+
+/// Reads what signing a token needs, from the same sources.
+pub(crate) fn load_signing(file: Option<PathBuf>) -> Result<Signing, Failure> {
+    Signing::read(&sources(file)?, &|path| std::fs::read(path)).map_err(|e| Failure::Usage(e.to_string()))
+}
+
+fn sources(file: Option<PathBuf>) -> Result<Sources, Failure> {
     let file = match file {
         Some(path) => Some(read_file(&path)?),
         None if Path::new(DEFAULT_FILE).exists() => Some(read_file(Path::new(DEFAULT_FILE))?),
         None => None,
     };
-    read(Sources { presets: Vec::new(), file, env: environment() })
+    Ok(Sources { presets: Vec::new(), file, env: environment() })
 }
 
 /// Reads a file that was named, with presets below it; the default file does not count here.

@@ -85,13 +85,18 @@ pub(crate) enum Missing {
 
 /// The key that tokens are signed and verified with.
 pub(crate) fn signer(config: &Config, missing: Missing) -> Result<Signer, Failure> {
-    match &config.auth {
+    signer_of(&config.auth, &config.data_dir, missing)
+}
+
+/// The same from the few keys that it needs.
+pub(crate) fn signer_of(auth: &AuthKeys, data_dir: &Path, missing: Missing) -> Result<Signer, Failure> {
+    match auth {
         AuthKeys::Hs256(secret) => Signer::hs256(secret.bytes()).map_err(|e| Failure::Failed(e.to_string())),
         AuthKeys::Jwks(url) => Err(Failure::Failed(format!(
             "tokens come from {url}: get one there; its signing key is not here"
         ))),
         AuthKeys::Own => {
-            let path = config.data_dir.join(AUTH_KEY_FILE);
+            let path = data_dir.join(AUTH_KEY_FILE);
             let failed =
                 |what: &dyn std::fmt::Display| Failure::Failed(format!("{}: {what}", path.display()));
             let pem = match missing {

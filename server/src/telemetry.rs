@@ -37,10 +37,14 @@ const BYTES: [f64; 12] = [
 /// How often samples are moved into their buckets, so that their queue stays short where nobody scrapes (P8).
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What libraries say at `info` is of use to their makers; `log.level` can still ask for it by name.
+const QUIET: &str = "fjall=warn,lsm_tree=warn,rumqttd=warn";
+
 /// Starts logging.
 pub(crate) fn init_logs(log: &Log) -> Result<(), Failure> {
-    let filter =
-        EnvFilter::builder().parse(&log.level).map_err(|e| Failure::Usage(format!("log.level: {e}")))?;
+    let filter = EnvFilter::builder()
+        .parse(format!("{QUIET},{}", log.level))
+        .map_err(|e| Failure::Usage(format!("log.level: {e}")))?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -12,9 +12,9 @@ use crate::cli::{self, RoleArg, TokenArgs};
 use crate::keys::{self, Missing};
 
 pub(crate) fn run(config: Option<PathBuf>, args: &TokenArgs) -> Result<(), Failure> {
-    let config = cli::load(config)?;
+    let config = cli::load_signing(config)?;
     let claims = claims(args, now_secs())?;
-    let signer = keys::signer(&config, Missing::Fail)?;
+    let signer = keys::signer_of(&config.auth, &config.data_dir, Missing::Fail)?;
     let token = signer.issue(&claims).map_err(|e| Failure::Failed(e.to_string()))?;
     cli::print(&format!("{token}\n"))
 }

@@ -84,7 +84,7 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
     let history = history_api::router(history, Arc::clone(&store), auth, Arc::new(now_micros));
     let routes = bridge.router().merge(broker.router()).merge(history).merge(page);
     let healthy = Arc::clone(&store);
-    let administration = Admin::new(metrics, Arc::new(move || healthy.health()), &admin_token);
+    let administration = Admin::new(metrics, Arc::new(move || healthy.readiness()), &admin_token);
     let administration = administration.with_store(Arc::clone(&store));
     let (trigger, stop) = shutdown::channel();
     let mut listeners = JoinSet::new();

@@ -171,6 +171,12 @@ pub trait Store: Send + Sync + 'static {
     /// takes longer than `stuck_after_ms`; only a new start cures either. The text says what is wrong.
     fn health(&self) -> Result<(), String>;
 
+    /// Would an op that adds data be taken now? For `/readyz`: unlike [`Store::health`] it may say no for a while (a full
+    /// disk) and yes again later. The text says why not.
+    fn readiness(&self) -> Result<(), String> {
+        self.health()
+    }
+
     /// All rows of this moment: everything that was acknowledged before is in it. For backups and checks.
     ///
     /// # Errors

@@ -21,6 +21,13 @@ pub fn describe() {
     );
     metrics::describe_counter!("inboxd_store_swept_rows_total", "Rows that retention removed");
     metrics::describe_histogram!("inboxd_outbound_delivered_seconds", "Time from wamid to delivered");
+    // Present from the start, empty.
+    for name in
+        ["inboxd_store_commit_seconds", "inboxd_store_commit_rows", "inboxd_outbound_delivered_seconds"]
+    {
+        let _ = metrics::histogram!(name);
+    }
+    metrics::counter!("inboxd_store_ops_total").increment(0);
 }
 
 /// A group that was synced.

@@ -380,6 +380,11 @@ impl Store for Log {
         self.read(|history| history.open_journal())
     }
 
+    fn readiness(&self) -> Result<(), String> {
+        self.health()?;
+        self.shared.space.refusal((self.shared.clock)()).map_or(Ok(()), |full| Err(full.to_string()))
+    }
+
     fn health(&self) -> Result<(), String> {
         // Whoever asks for health asks once a second: so the metrics of an idle store are fresh too.
         let _ = self.shared.space.refusal((self.shared.clock)());

@@ -33,10 +33,7 @@ impl Context {
         let metadata: serde_json::Value =
             serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata is no JSON: {e}"))?;
         let folder = |key: &str| {
-            metadata[key]
-                .as_str()
-                .map(PathBuf::from)
-                .ok_or(format!("cargo metadata names no {key}"))
+            metadata[key].as_str().map(PathBuf::from).ok_or(format!("cargo metadata names no {key}"))
         };
         Ok(Self {
             root: folder("workspace_root")?,
@@ -56,9 +53,7 @@ impl Context {
         let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
         let mut packages = list(&self.packages).into_iter().filter(|p| p["name"] == package);
         packages.any(|p| {
-            list(&p["targets"])
-                .iter()
-                .any(|t| t["name"] == name && list(&t["kind"]).contains(&kind.into()))
+            list(&p["targets"]).iter().any(|t| t["name"] == name && list(&t["kind"]).contains(&kind.into()))
         })
     }
 
@@ -107,18 +102,11 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 pub(crate) fn run_quietly(command: &mut Command) -> Result<(), String> {
     let shown = shown(command);
     println!("  $ {shown}");
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| format!("cannot run `{shown}`: {e}"))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("cannot run `{shown}`: {e}"))?;
     if output.status.success() {
         return Ok(());
     }
-    print!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(format!("`{shown}` ended with {}", output.status))
 }
 

@@ -4,14 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Folders that hold nothing written by us. Their names, anywhere in the tree.
-const NOT_OURS: [&str; 6] = [
-    ".git",
-    "target",
-    "node_modules",
-    "dist",
-    "inboxd-data",
-    "test-results",
-];
+const NOT_OURS: [&str; 6] = [".git", "target", "node_modules", "dist", "inboxd-data", "test-results"];
 
 /// Every file of ours below `root` that `wanted` accepts, as paths from `root` with `/`, sorted.
 pub(crate) fn below(root: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
@@ -27,11 +20,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<String>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if prefix.is_empty() {
-            name.clone()
-        } else {
-            format!("{prefix}/{name}")
-        };
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         // `file_type` does not follow links, so a link in a circle ends here.
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && !NOT_OURS.contains(&name.as_str()) => {

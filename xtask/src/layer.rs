@@ -90,12 +90,7 @@ mod tests {
     use super::*;
 
     fn report(outcomes: &[Outcome]) -> Report {
-        Report {
-            rows: outcomes
-                .iter()
-                .map(|o| ("layer", Duration::ZERO, o.clone()))
-                .collect(),
-        }
+        Report { rows: outcomes.iter().map(|o| ("layer", Duration::ZERO, o.clone())).collect() }
     }
 
     #[test]

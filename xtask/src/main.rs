@@ -55,10 +55,7 @@ fn main() -> ExitCode {
         ["tidy"] => (vec![layers::tidy::LAYER], false),
         ["deploy-check"] => (layers::deploy::LAYERS.to_vec(), false),
         ["web"] => (vec![layers::web::LAYER], false),
-        ["e2e"] => (
-            vec![layers::web::LAYER, layers::release::LAYER, layers::e2e::LAYER],
-            false,
-        ),
+        ["e2e"] => (vec![layers::web::LAYER, layers::release::LAYER, layers::e2e::LAYER], false),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -77,9 +74,5 @@ fn main() -> ExitCode {
     };
     let report = Report::of(&layers, &context);
     print!("{}", report.summary());
-    if report.holds(full || context.strict) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if report.holds(full || context.strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

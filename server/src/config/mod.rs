@@ -10,7 +10,7 @@ mod source;
 mod whatsapp;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(crate) use print::all_keys;
 pub(crate) use reader::ReadFile;
@@ -87,16 +87,33 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with every mistake.
     pub(crate) fn read(sources: &Sources, read_file: ReadFile<'_>) -> Result<Self, ConfigError> {
-        let base = sources
-            .file
-            .as_ref()
-            .and_then(|(path, _)| path.parent())
-            .map_or_else(PathBuf::new, Path::to_owned);
-        let leaves = sources.leaves().map_err(ConfigError)?;
-        let mut reader = Reader::new(leaves, base, read_file);
+        let mut reader = Reader::new(sources.leaves().map_err(ConfigError)?, sources.base(), read_file);
         let config = Self::take(&mut reader);
         match reader.finish().1 {
             problems if problems.is_empty() => Ok(config),
+            problems => Err(ConfigError(problems)),
+        }
+    }
+}
+
+/// What signing a token needs of a configuration, and no more: whoever may issue tokens need not see WhatsApp's secrets.
+pub(crate) struct Signing {
+    /// Where a key made at first start lies.
+    pub(crate) data_dir: PathBuf,
+    /// Where keys come from.
+    pub(crate) auth: AuthKeys,
+}
+
+impl Signing {
+    /// Reads these keys only; mistakes elsewhere are the server's to name.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake in them.
+    pub(crate) fn read(sources: &Sources, read_file: ReadFile<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(sources.leaves().map_err(ConfigError)?, sources.base(), read_file);
+        let (data_dir, auth) = (sections::data_dir(&mut reader), AuthKeys::take(&mut reader));
+        match reader.problems() {
+            problems if problems.is_empty() => Ok(Self { data_dir, auth }),
             problems => Err(ConfigError(problems)),
         }
     }

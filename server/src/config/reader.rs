@@ -278,6 +278,12 @@ impl<'a> Reader<'a> {
         self.problem(origin.unwrap_or(Origin::Nowhere), path, "is missing");
     }
 
+    /// The mistakes in the keys taken so far, in order.
+    pub(super) fn problems(mut self) -> Vec<Problem> {
+        self.problems.sort();
+        self.problems
+    }
+
     /// Every leaf that no key took is a mistake.
     pub(super) fn finish(mut self) -> (Vec<KeyDoc>, Vec<Problem>) {
         let unknown: Vec<(String, Leaf)> = self

@@ -175,11 +175,7 @@ const FANOUT_LIMIT: usize = 1024;
 
 impl Config {
     pub(super) fn take(r: &mut Reader<'_>) -> Self {
-        let data_dir = r.path(
-            "data_dir",
-            "./inboxd-data",
-            "Folder of everything that lasts: the store, keys made at first start. One server at a time.",
-        );
+        let data_dir = data_dir(r);
         let listen = Listen::take(r);
         let store = Store::take(r);
         let auth = AuthKeys::take(r);
@@ -295,7 +291,7 @@ impl Store {
             journal_max_bytes: r.number(
                 "store.journal_max_bytes",
                 64 << 20,
-                24 << 20,
+                64 << 20,
                 NUMBER_MAX,
                 "Bounds what a start has to read again: 0.3 s for a million messages with this and the next one, 4.5 s with the engine's own 512 MiB.",
             ),
@@ -317,8 +313,17 @@ impl Store {
     }
 }
 
+/// The folder of everything that lasts.
+pub(super) fn data_dir(r: &mut Reader<'_>) -> PathBuf {
+    r.path(
+        "data_dir",
+        "./inboxd-data",
+        "Folder of everything that lasts: the store, keys made at first start. One server at a time.",
+    )
+}
+
 impl AuthKeys {
-    fn take(r: &mut Reader<'_>) -> Self {
+    pub(super) fn take(r: &mut Reader<'_>) -> Self {
         let secret = r.secret(
             "auth.hs256_secret",
             "hs.secret",

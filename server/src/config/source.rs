@@ -75,6 +75,12 @@ pub(super) struct Leaf {
 pub(super) type Leaves = BTreeMap<String, Leaf>;
 
 impl Sources {
+    /// The folder that relative paths count from.
+    pub(super) fn base(&self) -> PathBuf {
+        let folder = self.file.as_ref().and_then(|(path, _)| path.parent());
+        folder.map_or_else(PathBuf::new, Path::to_owned)
+    }
+
     /// Merges the layers.
     pub(super) fn leaves(&self) -> Result<Leaves, Vec<Problem>> {
         let mut leaves = Leaves::new();

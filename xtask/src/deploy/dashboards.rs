@@ -28,10 +28,7 @@ pub(crate) fn check(root: &Path) -> Vec<String> {
         problems.push(format!("{DASHBOARDS}: there is no dashboard"));
     }
     let Some((table, known)) = known_metrics(root) else {
-        problems.push(format!(
-            "{}: is missing, so no metric can be checked",
-            METRIC_TABLES[1]
-        ));
+        problems.push(format!("{}: is missing, so no metric can be checked", METRIC_TABLES[1]));
         return problems;
     };
     for file in boards {
@@ -50,15 +47,11 @@ pub(crate) fn check(root: &Path) -> Vec<String> {
 
 /// All queries of all dashboards as a rules file (JSON is YAML), for promtool to parse.
 pub(crate) fn queries_as_rules(root: &Path) -> String {
-    let all = dashboard_files(root)
-        .into_iter()
-        .flat_map(|file| queries(root, &file).unwrap_or_default());
+    let all = dashboard_files(root).into_iter().flat_map(|file| queries(root, &file).unwrap_or_default());
     let rules: Vec<Value> = all
         .enumerate()
         .map(|(n, query)| {
-            let query = GRAFANA_DURATIONS
-                .iter()
-                .fold(query, |q, variable| q.replace(variable, "5m"));
+            let query = GRAFANA_DURATIONS.iter().fold(query, |q, variable| q.replace(variable, "5m"));
             json!({"record": format!("panel:{n}"), "expr": query})
         })
         .collect();
@@ -66,9 +59,7 @@ pub(crate) fn queries_as_rules(root: &Path) -> String {
 }
 
 fn dashboard_files(root: &Path) -> Vec<String> {
-    files::below(root, |path| {
-        path.starts_with(DASHBOARDS) && path.ends_with(".json")
-    })
+    files::below(root, |path| path.starts_with(DASHBOARDS) && path.ends_with(".json"))
 }
 
 /// The PromQL of every panel of one dashboard.
@@ -134,19 +125,13 @@ mod tests {
         Tree::new()
             .with("docs/contract.md", TABLE)
             .with(ALERTS, alert)
-            .with(
-                "deploy/grafana/x.json",
-                &json!({"panels": [{"targets": [{"expr": query}]}]}).to_string(),
-            )
+            .with("deploy/grafana/x.json", &json!({"panels": [{"targets": [{"expr": query}]}]}).to_string())
     }
 
     #[test]
     fn known_metrics_and_their_histograms_pass() {
         let query = "histogram_quantile(0.5, rate(inboxd_delivery_seconds_bucket[$__rate_interval]))";
-        assert_eq!(
-            check(tree(query, "expr: inboxd_webhooks_total > 1").root()),
-            Vec::<String>::new()
-        );
+        assert_eq!(check(tree(query, "expr: inboxd_webhooks_total > 1").root()), Vec::<String>::new());
     }
 
     #[test]
@@ -168,11 +153,7 @@ mod tests {
     #[test]
     fn a_broken_dashboard_is_found() {
         let tree = tree("inboxd_webhooks_total", "").with("deploy/grafana/broken.json", "{");
-        assert!(
-            check(tree.root())
-                .iter()
-                .any(|p| p.starts_with("deploy/grafana/broken.json: is no JSON"))
-        );
+        assert!(check(tree.root()).iter().any(|p| p.starts_with("deploy/grafana/broken.json: is no JSON")));
     }
 
     #[test]

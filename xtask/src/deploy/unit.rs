@@ -38,11 +38,7 @@ pub(crate) fn verify(context: &Context) -> Result<(), String> {
 /// What systemd says about our unit, not about others of this machine. A setting with a wrong value is only a
 /// warning to it ("ignoring"), so its exit code says nothing, and the hardening would be silently gone.
 fn complaints(stderr: &str) -> Vec<String> {
-    stderr
-        .lines()
-        .filter(|line| line.contains("inboxd.service"))
-        .map(str::to_owned)
-        .collect()
+    stderr.lines().filter(|line| line.contains("inboxd.service")).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -52,9 +48,6 @@ mod tests {
     #[test]
     fn an_ignored_setting_is_a_complaint_and_another_unit_is_not() {
         let ignored = "/x/inboxd.service:47: Failed to parse protect system value, ignoring: strickt";
-        assert_eq!(
-            complaints(&format!("/lib/systemd/system/x.service:1: old\n{ignored}\n")),
-            [ignored]
-        );
+        assert_eq!(complaints(&format!("/lib/systemd/system/x.service:1: old\n{ignored}\n")), [ignored]);
     }
 }

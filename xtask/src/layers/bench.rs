@@ -4,10 +4,7 @@
 use crate::context::{BINARY_VARIABLE, Context, run};
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "bench",
-    run: bench,
-};
+pub(crate) const LAYER: Layer = Layer { name: "bench", run: bench };
 
 fn bench(context: &Context) -> Outcome {
     if !context.has_target("bench", "bin", "bench") {

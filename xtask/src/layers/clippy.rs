@@ -6,16 +6,7 @@ use crate::layer::Layer;
 pub(crate) const LAYER: Layer = Layer {
     name: "clippy",
     run: |context| {
-        let args = [
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let args = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
         run(&mut context.cargo(args)).into()
     },
 };

@@ -4,10 +4,7 @@
 use crate::context::{BINARY_VARIABLE, Context, run};
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "crash",
-    run: crash,
-};
+pub(crate) const LAYER: Layer = Layer { name: "crash", run: crash };
 
 /// How many kills one full run makes. A fault that shows in one kill of twenty is found in nine runs of ten.
 const ROUNDS: &str = "50";

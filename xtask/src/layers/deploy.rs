@@ -7,18 +7,9 @@ use crate::deploy::{dashboards, unit};
 use crate::layer::{Layer, Outcome};
 
 pub(crate) const LAYERS: [Layer; 3] = [
-    Layer {
-        name: "dashboards",
-        run: dashboards,
-    },
-    Layer {
-        name: "alerts",
-        run: alerts,
-    },
-    Layer {
-        name: "unit",
-        run: systemd,
-    },
+    Layer { name: "dashboards", run: dashboards },
+    Layer { name: "alerts", run: alerts },
+    Layer { name: "unit", run: systemd },
 ];
 
 /// Dashboards and alerts use metrics that exist; needs no tool.

@@ -3,10 +3,7 @@
 use crate::context::{BINARY_VARIABLE, Context, run, tool};
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "e2e",
-    run: e2e,
-};
+pub(crate) const LAYER: Layer = Layer { name: "e2e", run: e2e };
 
 /// Read by web/test/e2e: which browser to start.
 const BROWSER_VARIABLE: &str = "INBOXD_CHROMIUM";
@@ -23,8 +20,6 @@ fn e2e(context: &Context) -> Outcome {
         return Outcome::Skipped("chromium is not installed".into());
     };
     let mut npm = context.program("npm", "web");
-    npm.args(["run", "--silent", "e2e"])
-        .env(BINARY_VARIABLE, &binary)
-        .env(BROWSER_VARIABLE, browser);
+    npm.args(["run", "--silent", "e2e"]).env(BINARY_VARIABLE, &binary).env(BROWSER_VARIABLE, browser);
     run(&mut npm).into()
 }

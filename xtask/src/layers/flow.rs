@@ -6,10 +6,7 @@
 use crate::context::{BINARY_VARIABLE, Context, run};
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "flow",
-    run: flow,
-};
+pub(crate) const LAYER: Layer = Layer { name: "flow", run: flow };
 
 fn flow(context: &Context) -> Outcome {
     let binary = context.release_binary();

@@ -3,7 +3,5 @@
 use crate::context::run;
 use crate::layer::Layer;
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "fmt",
-    run: |context| run(&mut context.cargo(["fmt", "--all", "--check"])).into(),
-};
+pub(crate) const LAYER: Layer =
+    Layer { name: "fmt", run: |context| run(&mut context.cargo(["fmt", "--all", "--check"])).into() };

@@ -45,10 +45,7 @@ pub(crate) fn full() -> Vec<Layer> {
 /// The layers with these names, or the first name that none has.
 pub(crate) fn named<'n>(names: &[&'n str]) -> Result<Vec<Layer>, &'n str> {
     let all = full();
-    names
-        .iter()
-        .map(|name| all.iter().find(|layer| layer.name == *name).copied().ok_or(*name))
-        .collect()
+    names.iter().map(|name| all.iter().find(|layer| layer.name == *name).copied().ok_or(*name)).collect()
 }
 
 #[cfg(test)]
@@ -57,11 +54,7 @@ mod tests {
 
     #[test]
     fn layers_are_found_by_name_and_a_wrong_name_is_told() {
-        let found: Vec<&str> = named(&["tidy", "fmt"])
-            .unwrap()
-            .iter()
-            .map(|layer| layer.name)
-            .collect();
+        let found: Vec<&str> = named(&["tidy", "fmt"]).unwrap().iter().map(|layer| layer.name).collect();
         assert_eq!(found, ["tidy", "fmt"]);
         assert_eq!(named(&["fmt", "nonsense"]).err(), Some("nonsense"));
     }

@@ -15,10 +15,7 @@ use crate::context::{Context, tool};
 use crate::deploy::dashboards;
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "prometheus",
-    run,
-};
+pub(crate) const LAYER: Layer = Layer { name: "prometheus", run };
 
 /// Enough for a start, a scrape (1 s) and an evaluation (1 s) on a machine that is busy with other builds.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -100,9 +97,7 @@ fn start_inboxd(binary: &Path, folder: &Path) -> Result<(Running, SocketAddr), S
     }
     let log = fs::File::create(folder.join("inboxd.log")).map_err(|e| format!("no log file: {e}"))?;
     command.stdout(Stdio::piped()).stderr(log);
-    let mut child = command
-        .spawn()
-        .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
+    let mut child = command.spawn().map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
     let output = child.stdout.take().ok_or("inboxd has no standard output")?;
     let running = Running(child);
     let line = first_line(output)?;
@@ -127,11 +122,7 @@ fn first_line(output: impl Read + Send + 'static) -> Result<String, String> {
 
 /// From `inboxd ready mqtt=… http=… admin=127.0.0.1:9464`.
 fn admin_address(ready: &str) -> Option<SocketAddr> {
-    ready
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("admin="))?
-        .parse()
-        .ok()
+    ready.split_whitespace().find_map(|word| word.strip_prefix("admin="))?.parse().ok()
 }
 
 /// Prometheus with the shipped configuration, but our ports, our paths and a quicker pulse.
@@ -144,9 +135,7 @@ fn start_prometheus(
     let text =
         fs::read_to_string(shipped.join("prometheus.yml")).map_err(|e| format!("prometheus.yml: {e}"))?;
     if !text.contains(SHIPPED_TARGET) {
-        return Err(format!(
-            "deploy/prometheus/prometheus.yml has no target {SHIPPED_TARGET}"
-        ));
+        return Err(format!("deploy/prometheus/prometheus.yml has no target {SHIPPED_TARGET}"));
     }
     let rules = shipped.join("alerts.yaml");
     let text = text
@@ -175,37 +164,24 @@ fn free_address() -> std::io::Result<SocketAddr> {
 /// Prometheus has a series of each of `wanted`.
 fn every_metric_is_there(address: SocketAddr, wanted: &[&str]) -> Result<(), String> {
     let answer = get(address, "/api/v1/label/__name__/values")?;
-    let stored: Vec<&str> = answer["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let stored: Vec<&str> =
+        answer["data"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let is_stored =
         |name: &str| stored.contains(&name) || stored.contains(&format!("{name}_bucket").as_str());
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !is_stored(name)).collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("never scraped: {}", missing.join(", ")))
-    }
+    if missing.is_empty() { Ok(()) } else { Err(format!("never scraped: {}", missing.join(", "))) }
 }
 
 /// Every rule was evaluated, without an error.
 fn rules_are_well(address: SocketAddr) -> Result<(), String> {
     let answer = get(address, "/api/v1/rules")?;
     let groups = answer["data"]["groups"].as_array().into_iter().flatten();
-    let rules: Vec<&Value> = groups
-        .flat_map(|g| g["rules"].as_array().into_iter().flatten())
-        .collect();
+    let rules: Vec<&Value> = groups.flat_map(|g| g["rules"].as_array().into_iter().flatten()).collect();
     if rules.is_empty() {
         return Err("prometheus has loaded no rules".into());
     }
     match rules.iter().find(|rule| rule["health"] != "ok") {
-        Some(rule) => Err(format!(
-            "rule {} is {}: {}",
-            rule["name"], rule["health"], rule["lastError"]
-        )),
+        Some(rule) => Err(format!("rule {} is {}: {}", rule["name"], rule["health"], rule["lastError"])),
         None => Ok(()),
     }
 }
@@ -221,9 +197,7 @@ fn get(address: SocketAddr, path: &str) -> Result<Value, String> {
         Ok(text)
     };
     let answer = ask().map_err(|e| format!("prometheus does not answer {path}: {e}"))?;
-    let (_, body) = answer
-        .split_once("\r\n\r\n")
-        .ok_or(format!("no body in the answer to {path}"))?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or(format!("no body in the answer to {path}"))?;
     serde_json::from_str(body).map_err(|e| format!("the answer to {path} is no JSON: {e}"))
 }
 

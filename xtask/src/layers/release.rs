@@ -3,10 +3,7 @@
 use crate::context::{Context, run};
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "release",
-    run: build,
-};
+pub(crate) const LAYER: Layer = Layer { name: "release", run: build };
 
 fn build(context: &Context) -> Outcome {
     let mut cargo = context.cargo(["build", "--quiet", "--release", "--locked", "--package", "inboxd"]);

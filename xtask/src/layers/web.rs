@@ -7,10 +7,7 @@ use std::path::Path;
 use crate::context::{Context, run, tool};
 use crate::layer::{Layer, Outcome};
 
-pub(crate) const LAYER: Layer = Layer {
-    name: "web",
-    run: web,
-};
+pub(crate) const LAYER: Layer = Layer { name: "web", run: web };
 
 const FOLDER: &str = "web";
 
@@ -36,19 +33,14 @@ fn install(context: &Context) -> Result<(), String> {
     if is_installed(&folder) {
         return Ok(());
     }
-    run(context
-        .program("npm", FOLDER)
-        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))?;
+    run(context.program("npm", FOLDER).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))?;
     fs::copy(folder.join("package-lock.json"), folder.join(INSTALLED))
         .map(|_| ())
         .map_err(|e| format!("cannot note what was installed: {e}"))
 }
 
 fn is_installed(folder: &Path) -> bool {
-    match (
-        fs::read(folder.join("package-lock.json")),
-        fs::read(folder.join(INSTALLED)),
-    ) {
+    match (fs::read(folder.join("package-lock.json")), fs::read(folder.join(INSTALLED))) {
         (Ok(wanted), Ok(installed)) => wanted == installed,
         _ => false,
     }

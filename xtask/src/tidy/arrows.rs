@@ -21,16 +21,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("sim", &[]),
     (
         "inboxd",
-        &[
-            "schemas",
-            "auth-hook",
-            "store",
-            "broker-protocol",
-            "broker",
-            "bridge",
-            "history-api",
-            "sim",
-        ],
+        &["schemas", "auth-hook", "store", "broker-protocol", "broker", "bridge", "history-api", "sim"],
     ),
     // Leaves: they may use every library; nobody may use them, and they reach the binary as a process only.
     ("world", &["store", "schemas", "sim"]),
@@ -39,16 +30,8 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("xtask", &[]),
 ];
 
-const LIBRARIES: &[&str] = &[
-    "schemas",
-    "auth-hook",
-    "store",
-    "broker-protocol",
-    "broker",
-    "bridge",
-    "history-api",
-    "sim",
-];
+const LIBRARIES: &[&str] =
+    &["schemas", "auth-hook", "store", "broker-protocol", "broker", "bridge", "history-api", "sim"];
 
 const RULE: &str = "arrows";
 const WHY: &str = "an arrow outside the picture lets one room depend on another's inside, and soon no part can be read or changed alone";
@@ -75,21 +58,11 @@ pub(crate) fn check(root: &Path) -> Vec<Finding> {
 }
 
 fn check_manifest(file: &str, text: &str, table: &toml::Table) -> Vec<Finding> {
-    let Some(name) = table
-        .get("package")
-        .and_then(|p| p.get("name"))
-        .and_then(toml::Value::as_str)
-    else {
+    let Some(name) = table.get("package").and_then(|p| p.get("name")).and_then(toml::Value::as_str) else {
         return Vec::new();
     };
-    let finding = |line, what, instead| Finding {
-        file: file.into(),
-        line,
-        rule: RULE,
-        what,
-        why: WHY,
-        instead,
-    };
+    let finding =
+        |line, what, instead| Finding { file: file.into(), line, rule: RULE, what, why: WHY, instead };
     let Some((_, allowed)) = ALLOWED.iter().find(|(member, _)| *member == name) else {
         let what = format!("`{name}` is not in the table of allowed arrows");
         return vec![finding(
@@ -114,12 +87,8 @@ fn check_manifest(file: &str, text: &str, table: &toml::Table) -> Vec<Finding> {
 /// Names of all packages that end up in the product, also renamed ones and those for one target only.
 fn used_crates(table: &toml::Table) -> Vec<String> {
     let targets = table.get("target").and_then(toml::Value::as_table);
-    let tables = std::iter::once(table).chain(
-        targets
-            .into_iter()
-            .flat_map(toml::Table::values)
-            .filter_map(toml::Value::as_table),
-    );
+    let tables = std::iter::once(table)
+        .chain(targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table));
     let mut used = Vec::new();
     for table in tables {
         for section in ["dependencies", "build-dependencies"] {
@@ -138,15 +107,11 @@ fn used_crates(table: &toml::Table) -> Vec<String> {
 /// The first line that names the crate; line 1 if it is written in a way we do not search for.
 fn line_of(text: &str, name: &str) -> usize {
     let names = |line: &str| {
-        line.trim_start()
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with([' ', '.', '=']))
+        line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '.', '=']))
             || line.contains(&format!("\"{name}\""))
     };
     // The first lines are the package's own name.
-    text.lines()
-        .position(|line| names(line) && !line.starts_with("name"))
-        .map_or(1, |index| index + 1)
+    text.lines().position(|line| names(line) && !line.starts_with("name")).map_or(1, |index| index + 1)
 }
 
 #[cfg(test)]
@@ -159,27 +124,14 @@ mod tests {
     }
 
     fn found(tree: &Tree) -> Vec<(String, usize, String)> {
-        check(tree.root())
-            .into_iter()
-            .map(|f| (f.file, f.line, f.what))
-            .collect()
+        check(tree.root()).into_iter().map(|f| (f.file, f.line, f.what)).collect()
     }
 
     #[test]
     fn bridge_may_not_know_the_broker() {
-        let text = manifest(
-            "bridge",
-            "[dependencies]\nstore.workspace = true\nbroker.workspace = true\n",
-        );
+        let text = manifest("bridge", "[dependencies]\nstore.workspace = true\nbroker.workspace = true\n");
         let tree = Tree::new().with("bridge/Cargo.toml", &text);
-        assert_eq!(
-            found(&tree),
-            [(
-                "bridge/Cargo.toml".into(),
-                6,
-                "`bridge` depends on `broker`".into()
-            )]
-        );
+        assert_eq!(found(&tree), [("bridge/Cargo.toml".into(), 6, "`bridge` depends on `broker`".into())]);
     }
 
     #[test]
@@ -195,18 +147,9 @@ mod tests {
     #[test]
     fn nobody_uses_a_leaf_and_tests_may_use_any_crate_for_development() {
         let tree = Tree::new()
-            .with(
-                "tests/Cargo.toml",
-                &manifest("tests", "[dependencies]\ninboxd.path = \"../server\"\n"),
-            )
-            .with(
-                "server/Cargo.toml",
-                &manifest("inboxd", "[dependencies]\nbench.path = \"../bench\"\n"),
-            )
-            .with(
-                "store/Cargo.toml",
-                &manifest("store", "[dev-dependencies]\nsim.workspace = true\n"),
-            );
+            .with("tests/Cargo.toml", &manifest("tests", "[dependencies]\ninboxd.path = \"../server\"\n"))
+            .with("server/Cargo.toml", &manifest("inboxd", "[dependencies]\nbench.path = \"../bench\"\n"))
+            .with("store/Cargo.toml", &manifest("store", "[dev-dependencies]\nsim.workspace = true\n"));
         let files: Vec<String> = found(&tree).into_iter().map(|(file, _, _)| file).collect();
         assert_eq!(files, ["server/Cargo.toml", "tests/Cargo.toml"]);
     }

@@ -69,12 +69,7 @@ const RULES: [Rule; 5] = [
     Rule {
         name: "environment",
         calls: &["env::var", "env::var_os", "env::vars"],
-        holds: |file, test| {
-            !test
-                && !MAY_READ_ENVIRONMENT
-                    .iter()
-                    .any(|folder| file.path.starts_with(folder))
-        },
+        holds: |file, test| !test && !MAY_READ_ENVIRONMENT.iter().any(|folder| file.path.starts_with(folder)),
         why: "a setting read in a corner is in no configuration file, no `inboxd config` and no test",
         instead: "make it a key of the crate's Config, which `server` fills",
     },
@@ -108,10 +103,8 @@ mod tests {
     /// (rule, file, line) of every finding in one planted file.
     fn found(path: &str, text: &str) -> Vec<(&'static str, usize)> {
         let tree = Tree::new().with(path, text);
-        let mut found: Vec<_> = check(&Sources::read(tree.root()))
-            .into_iter()
-            .map(|f| (f.rule, f.line))
-            .collect();
+        let mut found: Vec<_> =
+            check(&Sources::read(tree.root())).into_iter().map(|f| (f.rule, f.line)).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -126,18 +119,8 @@ mod tests {
                 "#[cfg(test)]\nmod tests {\n#[test]\n#[ignore]\nfn a() {}\n}\n",
                 4,
             ),
-            (
-                "no-ignore",
-                "tests/tests/a.rs",
-                "#[test]\n#[ignore = \"slow\"]\nfn a() {}\n",
-                2,
-            ),
-            (
-                "no-sleep",
-                "tests/src/lib.rs",
-                "fn a() {\nstd::thread::sleep(D);\n}\n",
-                2,
-            ),
+            ("no-ignore", "tests/tests/a.rs", "#[test]\n#[ignore = \"slow\"]\nfn a() {}\n", 2),
+            ("no-sleep", "tests/src/lib.rs", "fn a() {\nstd::thread::sleep(D);\n}\n", 2),
             (
                 "no-sleep",
                 "store/src/a.rs",
@@ -145,26 +128,11 @@ mod tests {
                 3,
             ),
             ("no-unwrap", "store/src/a.rs", "fn a() { b().unwrap(); }\n", 1),
-            (
-                "pure-core",
-                "broker/protocol/src/a.rs",
-                "fn a() { std::time::Instant::now(); }\n",
-                1,
-            ),
-            (
-                "pure-core",
-                "bridge/src/translate/status.rs",
-                "fn a() {\nSystemTime::now();\n}\n",
-                2,
-            ),
+            ("pure-core", "broker/protocol/src/a.rs", "fn a() { std::time::Instant::now(); }\n", 1),
+            ("pure-core", "bridge/src/translate/status.rs", "fn a() {\nSystemTime::now();\n}\n", 2),
             ("pure-core", "sim/src/whatsapp/model.rs", "use rand::Rng;\n", 1),
             ("pure-core", "store/src/plan.rs", "use std::fs;\n", 1),
-            (
-                "environment",
-                "broker/src/a.rs",
-                "fn a() { std::env::var(\"X\"); }\n",
-                1,
-            ),
+            ("environment", "broker/src/a.rs", "fn a() { std::env::var(\"X\"); }\n", 1),
         ] {
             assert_eq!(found(path, text), [(rule, line)], "{path}: {text}");
         }
@@ -173,24 +141,12 @@ mod tests {
     #[test]
     fn what_is_allowed_is_left_alone() {
         for (path, text) in [
-            (
-                "store/src/a.rs",
-                "#[cfg(test)]\nmod tests {\nfn a() { b().unwrap(); }\n}\n",
-            ),
-            (
-                "store/src/a.rs",
-                "// never .unwrap() and no thread::sleep\nfn a() { log(\".unwrap()\") }\n",
-            ),
-            (
-                "broker/src/conn.rs",
-                "fn a() { Instant::now(); tokio::time::sleep(d); }\n",
-            ),
+            ("store/src/a.rs", "#[cfg(test)]\nmod tests {\nfn a() { b().unwrap(); }\n}\n"),
+            ("store/src/a.rs", "// never .unwrap() and no thread::sleep\nfn a() { log(\".unwrap()\") }\n"),
+            ("broker/src/conn.rs", "fn a() { Instant::now(); tokio::time::sleep(d); }\n"),
             ("server/src/config.rs", "fn a() { std::env::var(\"X\"); }\n"),
             ("tests/src/lib.rs", "fn a() { std::env::var(\"X\").unwrap(); }\n"),
-            (
-                "schemas/src/a.rs",
-                "#[cfg(test)]\nmod tests {\nfn a() { Instant::now(); }\n}\n",
-            ),
+            ("schemas/src/a.rs", "#[cfg(test)]\nmod tests {\nfn a() { Instant::now(); }\n}\n"),
         ] {
             assert_eq!(found(path, text), [], "{path}: {text}");
         }

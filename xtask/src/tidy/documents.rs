@@ -71,11 +71,7 @@ mod tests {
             .with("docs/adr/001-store.md", "")
             .with("docs/adr/002-router.md", "")
             .with("docs/adr/template.md", "");
-        assert_eq!(
-            found(&tree),
-            Vec::<String>::new(),
-            "without a list nothing is missing from it"
-        );
+        assert_eq!(found(&tree), Vec::<String>::new(), "without a list nothing is missing from it");
         let tree = tree.with(RECORD_LIST, "- [1](001-store.md)\n");
         assert_eq!(found(&tree), ["docs/adr/002-router.md"]);
     }

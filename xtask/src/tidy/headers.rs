@@ -9,17 +9,13 @@ use crate::files;
 const WHY: &str = "a reader who opens the file in the middle of a flow cannot tell what belongs here";
 
 pub(crate) fn check(root: &Path, sources: &Sources) -> Vec<Finding> {
-    let rust = sources
-        .files
-        .iter()
-        .filter(|file| !file.text.starts_with("//!"))
-        .map(|file| {
-            finding(
-                &file.path,
-                "does not start with `//!`",
-                "open it with `//!`: what it is, its flow tag, what is not here",
-            )
-        });
+    let rust = sources.files.iter().filter(|file| !file.text.starts_with("//!")).map(|file| {
+        finding(
+            &file.path,
+            "does not start with `//!`",
+            "open it with `//!`: what it is, its flow tag, what is not here",
+        )
+    });
     let page = files::below(root, |path| {
         path.starts_with("web/src/") && (path.ends_with(".ts") || path.ends_with(".tsx"))
     })
@@ -39,14 +35,7 @@ pub(crate) fn check(root: &Path, sources: &Sources) -> Vec<Finding> {
 }
 
 fn finding(file: &str, what: &str, instead: &'static str) -> Finding {
-    Finding {
-        file: file.into(),
-        line: 1,
-        rule: "header",
-        what: what.into(),
-        why: WHY,
-        instead,
-    }
+    Finding { file: file.into(), line: 1, rule: "header", what: what.into(), why: WHY, instead }
 }
 
 #[cfg(test)]
@@ -63,10 +52,8 @@ mod tests {
             .with("web/src/good.ts", "// The page.\n")
             .with("web/src/also.ts", "/** The page. */\n")
             .with("web/node_modules/x/src/bare.rs", "fn x() {}\n");
-        let found: Vec<String> = check(tree.root(), &Sources::read(tree.root()))
-            .into_iter()
-            .map(|f| f.file)
-            .collect();
+        let found: Vec<String> =
+            check(tree.root(), &Sources::read(tree.root())).into_iter().map(|f| f.file).collect();
         assert_eq!(found, ["store/src/bare.rs", "web/src/bare.ts"]);
     }
 }

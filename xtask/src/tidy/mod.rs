@@ -35,18 +35,8 @@ pub(crate) struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            rule,
-            what,
-            why,
-            instead,
-        } = self;
-        write!(
-            f,
-            "{file}:{line}: [{rule}] {what}\n    why: {why}\n    do:  {instead}"
-        )
+        let Self { file, line, rule, what, why, instead } = self;
+        write!(f, "{file}:{line}: [{rule}] {what}\n    why: {why}\n    do:  {instead}")
     }
 }
 
@@ -71,13 +61,8 @@ mod tests {
 
     #[test]
     fn this_repository_needs_no_excuses_in_its_own_chores() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("xtask lies in the workspace");
-        let ours: Vec<_> = check(root)
-            .into_iter()
-            .filter(|f| f.file.starts_with("xtask/"))
-            .collect();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace");
+        let ours: Vec<_> = check(root).into_iter().filter(|f| f.file.starts_with("xtask/")).collect();
         assert_eq!(ours, []);
     }
 
@@ -85,18 +70,12 @@ mod tests {
     fn every_rule_is_asked() {
         let swollen = "fn a() {}\n".repeat(801);
         let tree = Tree::new()
-            .with(
-                "schemas/Cargo.toml",
-                "[package]\nname = \"schemas\"\n[dependencies]\nstore = {}\n",
-            )
+            .with("schemas/Cargo.toml", "[package]\nname = \"schemas\"\n[dependencies]\nstore = {}\n")
             .with(
                 "schemas/src/lib.rs",
                 &format!("fn a() {{ Instant::now(); env::var(x).unwrap(); }}\n{swollen}"),
             )
-            .with(
-                "tests/src/lib.rs",
-                "//! Tests.\n#[ignore]\nfn a() { thread::sleep(x) }\n",
-            );
+            .with("tests/src/lib.rs", "//! Tests.\n#[ignore]\nfn a() { thread::sleep(x) }\n");
         let rules: BTreeSet<&str> = check(tree.root()).iter().map(|finding| finding.rule).collect();
         let all = [
             "arrows",
@@ -123,13 +102,9 @@ mod tests {
             instead: "return an error",
         };
         let text = finding.to_string();
-        for part in [
-            "store/src/lib.rs:7:",
-            "[no-unwrap]",
-            "`.unwrap()`",
-            "why: a panic",
-            "do:  return an error",
-        ] {
+        for part in
+            ["store/src/lib.rs:7:", "[no-unwrap]", "`.unwrap()`", "why: a panic", "do:  return an error"]
+        {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
     }

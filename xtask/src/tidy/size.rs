@@ -30,18 +30,12 @@ mod tests {
 
     #[test]
     fn only_product_lines_count() {
-        let tests = format!(
-            "#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "// a\n".repeat(MOST_PRODUCT_LINES)
-        );
+        let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "// a\n".repeat(MOST_PRODUCT_LINES));
         let most = "//! a\n".repeat(MOST_PRODUCT_LINES);
         let tree = Tree::new()
             .with("store/src/most.rs", &(most.clone() + &tests))
             .with("store/src/more.rs", &(most + "//! one more\n"));
-        let found: Vec<String> = check(&Sources::read(tree.root()))
-            .into_iter()
-            .map(|f| f.file)
-            .collect();
+        let found: Vec<String> = check(&Sources::read(tree.root())).into_iter().map(|f| f.file).collect();
         assert_eq!(found, ["store/src/more.rs"]);
     }
 }

@@ -47,13 +47,7 @@ impl Sources {
 impl Source {
     pub(crate) fn new(path: String, text: String) -> Self {
         let code = without_comments_and_literals(&text);
-        let lines = code
-            .lines()
-            .map(|line| Line {
-                code: line.to_owned(),
-                test: false,
-            })
-            .collect();
+        let lines = code.lines().map(|line| Line { code: line.to_owned(), test: false }).collect();
         Self { path, text, lines }
     }
 
@@ -100,10 +94,7 @@ fn end_of_token(chars: &[char], at: usize) -> usize {
     let next = chars.get(at + 1).copied();
     let after_a_name = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
     match (chars[at], next) {
-        ('/', Some('/')) => chars[at..]
-            .iter()
-            .position(|&c| c == '\n')
-            .map_or(chars.len(), |n| at + n),
+        ('/', Some('/')) => chars[at..].iter().position(|&c| c == '\n').map_or(chars.len(), |n| at + n),
         ('/', Some('*')) => end_of_block_comment(chars, at),
         ('"', _) => end_of_quoted(chars, at, '"'),
         ('r', Some('"' | '#')) if !after_a_name => end_of_raw(chars, at + 1).unwrap_or(at + 1),
@@ -168,11 +159,7 @@ mod tests {
 
     fn code(text: &str) -> String {
         let code = without_comments_and_literals(text);
-        assert_eq!(
-            code.chars().count(),
-            text.chars().count(),
-            "columns must not move"
-        );
+        assert_eq!(code.chars().count(), text.chars().count(), "columns must not move");
         code
     }
 

@@ -61,9 +61,7 @@ fn is_test_attribute(code: &str) -> bool {
     let Some(condition) = code.trim().strip_prefix("#[cfg(") else {
         return false;
     };
-    let words: Vec<&str> = condition
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .collect();
+    let words: Vec<&str> = condition.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     words.contains(&"test") && !words.contains(&"not")
 }
 
@@ -81,19 +79,11 @@ fn item_from(file: &Source, first: usize) -> TestItem {
                 '}' => {
                     depth = depth.saturating_sub(1);
                     if depth == 0 {
-                        return TestItem {
-                            first,
-                            last: index,
-                            module: None,
-                        };
+                        return TestItem { first, last: index, module: None };
                     }
                 }
                 ';' if depth == 0 && square == 0 => {
-                    return TestItem {
-                        first,
-                        last: index,
-                        module: declared_module(&head),
-                    };
+                    return TestItem { first, last: index, module: declared_module(&head) };
                 }
                 _ => {}
             }
@@ -101,11 +91,7 @@ fn item_from(file: &Source, first: usize) -> TestItem {
         }
         head.push(' ');
     }
-    TestItem {
-        first,
-        last: file.lines.len() - 1,
-        module: None,
-    }
+    TestItem { first, last: file.lines.len() - 1, module: None }
 }
 
 /// `NAME` of an item's text `… mod NAME`.
@@ -118,14 +104,9 @@ fn declared_module(item: &str) -> Option<String> {
 /// Where `#[path = "FILE.rs"]` of the item points, without `.rs`. Read from the text: literals are blank in the code.
 fn named_path(file: &Source, item: &TestItem) -> Option<String> {
     let lines = file.text.lines().take(item.last + 1).skip(item.first);
-    let quoted = lines
-        .filter_map(|line| line.trim().strip_prefix("#[path = \""))
-        .next()?;
+    let quoted = lines.filter_map(|line| line.trim().strip_prefix("#[path = \"")).next()?;
     let (folder, _) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
-    Some(format!(
-        "{folder}/{}",
-        quoted.split('"').next()?.trim_end_matches(".rs")
-    ))
+    Some(format!("{folder}/{}", quoted.split('"').next()?.trim_end_matches(".rs")))
 }
 
 /// Where `mod NAME;` in the file `path` finds its source, without `.rs`.
@@ -143,18 +124,10 @@ mod tests {
 
     /// The numbers of the lines that are test code, for each file.
     fn marked(files: &[(&str, &str)]) -> Vec<Vec<usize>> {
-        let mut sources: Vec<Source> = files
-            .iter()
-            .map(|(path, text)| Source::new((*path).into(), (*text).into()))
-            .collect();
+        let mut sources: Vec<Source> =
+            files.iter().map(|(path, text)| Source::new((*path).into(), (*text).into())).collect();
         mark(&mut sources);
-        let test_lines = |s: &Source| {
-            (1..)
-                .zip(&s.lines)
-                .filter(|(_, l)| l.test)
-                .map(|(n, _)| n)
-                .collect()
-        };
+        let test_lines = |s: &Source| (1..).zip(&s.lines).filter(|(_, l)| l.test).map(|(n, _)| n).collect();
         sources.iter().map(test_lines).collect()
     }
 
@@ -168,10 +141,7 @@ mod tests {
     fn a_single_test_function_does_not_swallow_what_follows() {
         let text = "#[cfg(any(test, feature = \"x\"))]\nfn a(x: [u8; 2]) {\n}\nfn b() {}\n";
         assert_eq!(marked(&[("store/src/lib.rs", text)]), [vec![1, 2, 3]]);
-        assert_eq!(
-            marked(&[("store/src/lib.rs", "#[cfg(not(test))]\nfn a() {}\n")]),
-            [Vec::<usize>::new()]
-        );
+        assert_eq!(marked(&[("store/src/lib.rs", "#[cfg(not(test))]\nfn a() {}\n")]), [Vec::<usize>::new()]);
     }
 
     #[test]
@@ -182,34 +152,19 @@ mod tests {
             ("store/src/lib.rs", "#[cfg(test)]\nmod kit;\n"),
             ("store/src/kit/deep.rs", "fn c() {}\n"),
             ("store/src/other.rs", "fn d() {}\n"),
-            (
-                "store/src/acl.rs",
-                "#[cfg(test)]\n#[path = \"acl_tests.rs\"]\nmod tests;\n",
-            ),
+            ("store/src/acl.rs", "#[cfg(test)]\n#[path = \"acl_tests.rs\"]\nmod tests;\n"),
             ("store/src/acl_tests.rs", "fn e() {}\n"),
         ];
         assert_eq!(
             marked(&files),
-            [
-                vec![1, 2],
-                vec![1],
-                vec![1, 2],
-                vec![1],
-                vec![],
-                vec![1, 2, 3],
-                vec![1]
-            ]
+            [vec![1, 2], vec![1], vec![1, 2], vec![1], vec![], vec![1, 2, 3], vec![1]]
         );
     }
 
     #[test]
     fn test_folders_are_test_code() {
         let none = Vec::<usize>::new();
-        let files = [
-            ("tests/src/lib.rs", "x\n"),
-            ("store/tests/a.rs", "x\n"),
-            ("store/src/tests.rs", "x\n"),
-        ];
+        let files = [("tests/src/lib.rs", "x\n"), ("store/tests/a.rs", "x\n"), ("store/src/tests.rs", "x\n")];
         assert_eq!(marked(&files), [vec![1], vec![1], none]);
     }
 }

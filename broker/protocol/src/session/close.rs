@@ -85,6 +85,12 @@ impl Session {
         let (reason, why, websocket) = cause.told();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Fresh { .. } => out.actions.push(Action::Close { websocket }),
+            Phase::Opening(mut opening) if cause == Cause::TakenOver && !opening.lost => {
+                // There is no DISCONNECT before CONNACK [v5:3.14.0-1], and none but DISCONNECT says "taken over": a
+                // client that is told "unavailable" would come back at once and take over in its turn.
+                opening.taken_over = true;
+                self.phase = Phase::Opening(opening);
+            }
             Phase::Opening(mut opening) => {
                 if !opening.lost && cause != Cause::Lost {
                     // [v5:3.14.0-1] no DISCONNECT before CONNACK.

@@ -6,7 +6,7 @@ use schemas::{Claims, Encoding, ErrorCode, QoS, Role, topic::UserTopic, topic::U
 
 use super::pending::Pending;
 use super::window::{Inbox, Loose, Window};
-use super::{Online, Phase, Session};
+use super::{Cause, Online, Phase, Session};
 use crate::codec::{ConnAck, Encoder};
 use crate::io::{
     Action, Admission, Answer, ChangedFilter, Gate, Limits, Now, Opened, Output, Progress, Request,
@@ -24,6 +24,8 @@ pub(super) struct Opening {
     pub(super) since_ms: u64,
     /// The connection is gone: close the session as soon as it is open.
     pub(super) lost: bool,
+    /// A newer connection has the session: say so as soon as CONNACK is out.
+    pub(super) taken_over: bool,
     claims: Claims,
     encoding: Encoding,
     keep_alive_ms: u64,
@@ -78,6 +80,7 @@ impl Session {
             encoder,
             since_ms: now.mono_ms,
             lost: false,
+            taken_over: false,
             claims,
             encoding: connect.encoding,
             keep_alive_ms: u64::from(keep_alive) * 1500,
@@ -107,12 +110,16 @@ impl Session {
         // [v3:3.2.0-1] [v5:3.2.0-1] [v3:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
         opening.encoder.connack(&mut out.bytes, &ConnAck { present: opened.present, ..opening.ack.clone() });
         out.actions.push(Action::Online);
+        let taken_over = opening.taken_over;
         let online = Box::new(go_online(&self.limits, now, *opening, &opened));
         if !opened.subscriptions.is_empty() {
             let changed = |subscription| ChangedFilter { subscription, existed: true };
             out.actions.push(Action::Subscribed(opened.subscriptions.into_iter().map(changed).collect()));
         }
         self.phase = Phase::Online(online);
+        if taken_over {
+            self.end(now, Cause::TakenOver, out);
+        }
     }
 }
 

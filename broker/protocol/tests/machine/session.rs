@@ -276,6 +276,26 @@ fn refusals_of_311_close_where_configured() {
     }
 }
 
+/// A client that connects twice without a pause is told "taken over" on the older connection, once CONNACK is out; were it
+/// told "unavailable" it would come back at once. `[v5:3.14.0-1]`
+#[test]
+fn a_connection_taken_over_while_its_session_opens_says_so() {
+    for level in [4, 5] {
+        let mut world = World::new();
+        world.hold = true;
+        world.send(&connect(level, false, &[]));
+        world.end(Cause::TakenOver);
+        assert!(world.got().is_empty(), "nothing before CONNACK");
+        world.hold = false;
+        world.release();
+        let got = world.got();
+        assert_eq!((got[0][0], got[0][3]), (0x20, 0), "CONNACK, accepted");
+        let told: Vec<_> = got[1..].iter().map(|packet| (packet[0], packet[2])).collect();
+        assert_eq!(told, if level == 5 { vec![(0xE0, 0x8E)] } else { vec![] });
+        assert_eq!(world.closed, Some(4005));
+    }
+}
+
 /// `[v5:3.3.4-7]`: 256 are announced; 3.1.1 clients, who cannot know, are made to wait instead.
 #[test]
 fn publishes_in_flight_are_limited() {
