@@ -1,5 +1,7 @@
 //! Tests of the configuration: what is read, and that every mistake names its place and its key.
 
+use std::path::Path;
+
 use super::*;
 use std::collections::BTreeMap;
 use std::io;
