@@ -174,11 +174,13 @@ struct Applied {
     next: i64,
     /// Stands above it.
     beyond: BTreeSet<i64>,
-    /// What stood when, oldest first, as far as it is not noted.
+    /// What stood when, oldest first, as far as it is not due to be noted.
     marks: VecDeque<(Instant, i64)>,
+    /// What is to be noted.
+    due: i64,
     /// What is noted: see [`APPLIED_LAG`].
     noted: i64,
-    /// Slices that ended: number, index of their end, when they were seen wholly applied.
+    /// Slices that ended: number, index of their end, since when they are known to be wholly applied.
     slices: Vec<(i64, i64, Option<Instant>)>,
 }
 
@@ -343,8 +345,9 @@ impl Inner {
             Err(error) => tracing::warn!(%error, "no sign of life"),
         }
         let Some(next) = self.to_be_noted() else { return };
-        if let Err(error) = self.db.run(&self.db.log.write_applied, (LOG_SHARD, next)).await {
-            tracing::warn!(%error, "how far the log is applied cannot be noted");
+        match self.db.run(&self.db.log.write_applied, (LOG_SHARD, next)).await {
+            Ok(_) => locked(&self.applied).noted = next,
+            Err(error) => tracing::warn!(%error, "how far the log is applied cannot be noted"),
         }
     }
 
@@ -353,22 +356,20 @@ impl Inner {
         let mut applied = locked(&self.applied);
         let next = applied.next;
         applied.marks.push_back((Instant::now(), next));
-        let mut due = applied.noted;
         while let Some((_, mark)) = applied.marks.front().filter(|(at, _)| at.elapsed() >= APPLIED_LAG) {
-            due = *mark;
+            applied.due = *mark;
             applied.marks.pop_front();
         }
-        let moved = due > applied.noted;
-        applied.noted = due;
-        moved.then_some(due)
+        Some(applied.due).filter(|due| *due > applied.noted)
     }
 
     /// The oldest slice that is still wanted. Those before it are deleted once the lease says so.
     fn first_slice(&self) -> i64 {
         let mut applied = locked(&self.applied);
-        let next = applied.next;
+        // By what is noted: a start reads on from there, so it must not be gone.
+        let noted = applied.noted;
         for (_, end, done) in &mut applied.slices {
-            if *end <= next && done.is_none() {
+            if *end <= noted && done.is_none() {
                 *done = Some(Instant::now());
             }
         }

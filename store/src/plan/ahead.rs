@@ -4,26 +4,31 @@
 //!
 //! Three rounds, because keys stand in rows: hashes → persons and messages → their conversations and members.
 
+use std::collections::BTreeMap;
+
 use schemas::command::{MessageSend, Target};
 use schemas::{AccountId, Command, CommandBody, ContactId, ConversationId, MessageId, NumberId, Wamid};
 
 use super::Plan;
+use super::people::new_contact;
 use crate::engine::Rows;
 use crate::keys::{InboxKey, SessionKey};
 use crate::ops::{CommandOp, Inbound, Op, Person, SendResult, StatusUpdate, Update};
 use crate::rows::{
-    IdentityKind, Key, Table, command_hash, decode_place, decode_u128, identity_hash, keys, wamid_hash,
+    ConversationRow, IdentityKind, Key, Table, command_hash, decode, decode_place, decode_u128,
+    identity_hash, keys, wamid_hash,
 };
 
 /// What a round looks for.
 #[derive(Default)]
 struct Wanted {
     keys: Vec<Key>,
-    /// Rows that name a contact of a number.
-    persons: Vec<(AccountId, NumberId, Key)>,
+    /// Persons who write to a number or are written to, with the rows that may name them.
+    persons: Vec<(AccountId, NumberId, Person, Vec<Key>)>,
     /// Rows that name a message.
     places: Vec<Key>,
-    conversations: Vec<ConversationId>,
+    /// Conversations, and the number of those that may have to be made.
+    conversations: BTreeMap<ConversationId, Option<NumberId>>,
 }
 
 impl Plan {
@@ -44,8 +49,8 @@ impl Plan {
         rows.warm(std::mem::take(&mut wanted.keys));
         self.second_round(rows, &mut wanted);
         rows.warm(std::mem::take(&mut wanted.keys));
-        for id in std::mem::take(&mut wanted.conversations) {
-            self.members_of(rows, id, &mut wanted.keys);
+        for (id, number) in std::mem::take(&mut wanted.conversations) {
+            self.members_of(rows, id, number.as_ref(), &mut wanted.keys);
         }
         rows.warm(wanted.keys);
     }
@@ -107,12 +112,9 @@ impl Plan {
                     }
                     Target::Contact { contact, number } => {
                         wanted.keys.push(keys::contact(*contact));
-                        let number = number.as_ref().map(|number| (&op.account, number));
-                        wanted
-                            .conversations
-                            .extend(number.map(|(account, number)| {
-                                ConversationId::whatsapp(account, number, *contact)
-                            }));
+                        if let Some(number) = number {
+                            wanted.conversation_with(&op.account, number, *contact);
+                        }
                     }
                     Target::User(other) => {
                         wanted.user(&op.account, other);
@@ -152,12 +154,15 @@ impl Plan {
     }
 
     fn second_round(&self, rows: &dyn Rows, wanted: &mut Wanted) {
-        for (account, number, key) in std::mem::take(&mut wanted.persons) {
-            let row = rows.get(&key).ok().flatten();
-            if let Some(contact) = row.and_then(|value| decode_u128(&key, &value).ok()).map(ContactId) {
-                wanted.keys.push(keys::contact(contact));
-                wanted.conversation(ConversationId::whatsapp(&account, &number, contact));
-            }
+        for (account, number, person, identities) in std::mem::take(&mut wanted.persons) {
+            let named = identities.iter().find_map(|key| {
+                let value = rows.get(key).ok().flatten()?;
+                decode_u128(key, &value).ok().map(ContactId)
+            });
+            // A new one gets the same id when the op is planned: nothing is there under it, which is worth knowing.
+            let contact = named.unwrap_or_else(|| new_contact(&account, &person, self.now));
+            wanted.keys.push(keys::contact(contact));
+            wanted.conversation_with(&account, &number, contact);
         }
         for key in std::mem::take(&mut wanted.places) {
             let row = rows.get(&key).ok().flatten();
@@ -166,18 +171,29 @@ impl Plan {
             }
         }
         // In memory already, with the members that matter.
-        wanted.conversations.retain(|id| !self.conversations.contains_key(id));
-        wanted.conversations.sort_unstable();
-        wanted.conversations.dedup();
-        wanted.keys.extend(wanted.conversations.iter().map(|id| keys::conversation(*id)));
+        wanted.conversations.retain(|id, _| !self.conversations.contains_key(id));
+        wanted.keys.extend(wanted.conversations.keys().map(|id| keys::conversation(*id)));
     }
 
-    fn members_of(&self, rows: &dyn Rows, id: ConversationId, wanted: &mut Vec<Key>) {
+    fn members_of(
+        &self,
+        rows: &dyn Rows,
+        id: ConversationId,
+        number: Option<&NumberId>,
+        wanted: &mut Vec<Key>,
+    ) {
         let key = keys::conversation(id);
-        let Some(value) = rows.get(&key).ok().flatten() else { return };
-        let Ok(row) = crate::rows::decode::<crate::rows::ConversationRow>(&key, &value) else { return };
-        let members = self.members(&row);
-        wanted.extend(members.iter().map(|user| keys::member(InboxKey::of(&row.account, user), id)));
+        let row = rows.get(&key).ok().flatten();
+        let (account, members) = match row.and_then(|value| decode::<ConversationRow>(&key, &value).ok()) {
+            Some(row) => (row.account.clone(), self.members(&row)),
+            // It is going to be made.
+            None => match number.and_then(|number| self.numbers.get(number)) {
+                Some(number) => (number.account.clone(), self.agents_of(number)),
+                None => return,
+            },
+        };
+        let members = members.iter().take(self.fanout_max);
+        wanted.extend(members.map(|user| keys::member(InboxKey::of(&account, user), id)));
     }
 }
 
@@ -192,7 +208,12 @@ impl Wanted {
     }
 
     fn conversation(&mut self, id: ConversationId) {
-        self.conversations.push(id);
+        self.conversations.entry(id).or_default();
+    }
+
+    fn conversation_with(&mut self, account: &AccountId, number: &NumberId, contact: ContactId) {
+        let id = ConversationId::whatsapp(account, number, contact);
+        self.conversations.insert(id, Some(number.clone()));
     }
 
     fn message(&mut self, id: MessageId) {
@@ -212,11 +233,11 @@ impl Wanted {
             (IdentityKind::ParentUserId, &person.parent_user_id),
             (IdentityKind::Phone, &person.phone),
         ];
-        for (kind, value) in identities {
-            let Some(value) = value else { continue };
-            let key = keys::hashed(Table::Identity, identity_hash(account, kind, value));
-            self.keys.push(key.clone());
-            self.persons.push((account.clone(), number.clone(), key));
-        }
+        let identities = identities.into_iter().filter_map(|(kind, value)| Some((kind, value.as_deref()?)));
+        let rows: Vec<Key> = identities
+            .map(|(kind, value)| keys::hashed(Table::Identity, identity_hash(account, kind, value)))
+            .collect();
+        self.keys.extend_from_slice(&rows);
+        self.persons.push((account.clone(), number.clone(), person.clone(), rows));
     }
 }

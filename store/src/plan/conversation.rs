@@ -132,7 +132,7 @@ impl Plan {
         }
     }
 
-    fn agents_of(&self, number: &Number) -> Vec<UserId> {
+    pub(super) fn agents_of(&self, number: &Number) -> Vec<UserId> {
         match &number.agents {
             Agents::Named(users) => users.clone(),
             Agents::All => self.agents.get(&number.account).into_iter().flatten().cloned().collect(),

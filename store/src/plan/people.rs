@@ -106,7 +106,7 @@ impl Plan {
 }
 
 /// A new contact's id: a hash, so that planning the same op twice gives the same id.
-fn new_contact(account: &AccountId, person: &Person, now: Millis) -> ContactId {
+pub(super) fn new_contact(account: &AccountId, person: &Person, now: Millis) -> ContactId {
     let part = |value: &Option<String>| value.clone().unwrap_or_default().into_bytes();
     ContactId(hash128(
         "contact",

@@ -4,15 +4,20 @@
 //! Kept in memory for owners that were asked for; partitions found empty from the front (what retention or an
 //! acknowledged queue left) are forgotten there, so that the next reader steps over them without a read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layout::{directory_key, owner_of_range};
 use crate::engine::{Batch, KeyRange};
-use crate::rows::Key;
+use crate::rows::{Key, Table};
 
 /// Owners kept in memory; all are forgotten above it. About 200 bytes each.
 const OWNERS_MAX: usize = 100_000;
+
+/// Rows of a generation of those written lately; about 80 bytes each.
+const WRITTEN_MAX: usize = 100_000;
+/// Tables whose numbers only rise: a partition that is not the last gets no row ever again.
+const RISING: [u8; 3] = [Table::Inbox as u8, Table::Queue as u8, Table::Log as u8];
 
 /// See the module.
 #[derive(Default)]
@@ -22,6 +27,8 @@ pub(super) struct Directory(Mutex<Known>);
 struct Known {
     /// The directory's rows of an owner, all of them.
     owners: HashMap<(u8, u128), BTreeSet<Key>>,
+    /// Rows written lately, in two generations: most owners that are written to are never asked for.
+    written: [HashSet<Key>; 2],
     /// Counts partitions begun: whoever read before one was begun does not know it.
     begun: u64,
 }
@@ -43,7 +50,7 @@ impl Directory {
             let there = owner_of_range(&KeyRange::prefix(key.clone()))
                 .and_then(|owner| known.owners.get(&owner))
                 .is_some_and(|rows| rows.contains(&row));
-            if !there {
+            if !there && known.written.iter().all(|rows| !rows.contains(&row)) {
                 missing.insert(row);
             }
         }
@@ -57,8 +64,12 @@ impl Directory {
         for row in rows {
             let Some(owner) = owner_of(&row) else { continue };
             if let Some(rows) = known.owners.get_mut(&owner) {
-                rows.insert(row);
+                rows.insert(row.clone());
             }
+            if known.written[0].len() >= WRITTEN_MAX {
+                known.written[1] = std::mem::take(&mut known.written[0]);
+            }
+            known.written[0].insert(row);
         }
     }
 
@@ -82,7 +93,8 @@ impl Directory {
 
     /// A partition that is not its owner's last was read whole and holds nothing.
     pub(super) fn is_empty(&self, owner: (u8, u128), row: &Key) {
-        if let Some(rows) = self.lock().owners.get_mut(&owner)
+        if RISING.contains(&owner.0)
+            && let Some(rows) = self.lock().owners.get_mut(&owner)
             && rows.last() != Some(row)
         {
             rows.remove(row);
@@ -98,7 +110,6 @@ fn owner_of(row: &[u8]) -> Option<(u8, u128)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::Table;
 
     fn key(n: u64) -> Key {
         let mut key = vec![Table::Queue as u8];
