@@ -41,21 +41,7 @@ impl World {
     /// The session is open: connections it had end, and it goes on, or its client subscribes.
     pub(crate) fn session_opened(&mut self, connect: Connect, result: CommitResult) {
         let Ok(Outcome::Session(state)) = result else { return };
-        let late = self.rng.chance(0.5);
-        if let Some(node) = &mut self.node {
-            let of_session = |conn: &Conn| conn.session == state.session;
-            let older: Vec<u64> =
-                node.conns.iter().filter(|(_, c)| of_session(c)).map(|(link, _)| *link).collect();
-            for link in older {
-                self.lose_link(link);
-                // The end of the older connection may be told after the beginning of the newer one.
-                if late {
-                    self.server_notices_cut(link);
-                } else if let Some(node) = &mut self.node {
-                    node.conns.remove(&link);
-                }
-            }
-        }
+        self.end_connections(state.session);
         let (session, connection, dup_to) = (state.session, state.connection, state.sent.inbox.0);
         match state.inbox {
             Some(cursor) if connect.after.is_none() => {
@@ -76,6 +62,23 @@ impl World {
                 let call = Call::Subscribe { device: DeviceId(connect.device), after: connect.after };
                 let purpose = Purpose::Subscribe { connect, session, connection, dup_to };
                 self.submit(call, Op::Subscribe(op), purpose);
+            }
+        }
+    }
+
+    /// A session has one connection: those it had are cut.
+    fn end_connections(&mut self, session: SessionKey) {
+        let late = self.rng.chance(0.5);
+        let Some(node) = &self.node else { return };
+        let of_session = node.conns.iter().filter(|(_, conn)| conn.session == session);
+        let older: Vec<u64> = of_session.map(|(link, _)| *link).collect();
+        for link in older {
+            self.lose_link(link);
+            // The end of the older connection may be told to the store after the beginning of the newer one.
+            if late {
+                self.server_notices_cut(link);
+            } else if let Some(node) = &mut self.node {
+                node.conns.remove(&link);
             }
         }
     }
@@ -123,9 +126,9 @@ impl World {
             early: BTreeSet::new(),
             last_arrival,
         };
+        // An older one that opened after this one had been taken in.
+        self.end_connections(session);
         if let Some(node) = &mut self.node {
-            // An older one that was still about to open.
-            node.conns.retain(|_, other| other.session != session);
             node.conns.insert(link, conn);
         }
         self.on_the_way(Happening::LinkOpened { device, link });

@@ -39,6 +39,8 @@ const REST_EVERY_MS: u64 = 100;
 const HAPPENINGS_MAX: u64 = 100_000;
 /// A crashed machine is up again within this time.
 const RESTART_MS: u64 = 100;
+/// The old owner wakes up within this time after it was taken over.
+const HELD_UP_MS: u64 = 200;
 /// Events read at once for the checker.
 const PAGE: usize = 1_000;
 
@@ -351,12 +353,13 @@ impl World {
         if self.calm {
             return;
         }
-        let Some(old) = self.node.take() else { return };
+        let Some(mut old) = self.node.take() else { return };
+        old.held_up_until = self.now + self.rng.below(HELD_UP_MS);
         self.history(Entry::TakenOver);
         self.marks.takeovers += 1;
         self.cut_all();
-        let busy = old.stepper.phase() != Phase::Idle || old.stepper.waiting() != (0, 0);
-        self.zombies.extend(busy.then_some(old));
+        self.at(old.held_up_until, Happening::Turn(old.life));
+        self.zombies.push(old);
         self.start();
     }
 

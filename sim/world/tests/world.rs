@@ -6,7 +6,7 @@ use schemas::invariant::InvariantId;
 use world::{Bug, Config, Engine, Marks, run};
 
 /// Seeds of the model in an ordinary test run.
-const MODEL_SEEDS: u64 = 60;
+const MODEL_SEEDS: u64 = 70;
 /// The embedded engine syncs for real, so fewer.
 const EMBEDDED_SEEDS: u64 = 6;
 /// A planted mistake must be found within so many seeds: three times what the rarest of them needs today.
