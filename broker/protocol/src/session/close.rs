@@ -114,6 +114,7 @@ impl Session {
                 if let Some(will) = will {
                     fire(now, *will, out);
                 }
+                online.advance(out);
                 let close = Request::Close { expiry_s: new_expiry_s, sent: online.progress() };
                 out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(close) });
                 out.actions.push(Action::Close { websocket });

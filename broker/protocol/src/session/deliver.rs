@@ -111,6 +111,13 @@ impl Online {
                 self.ask(out);
             }
         }
+        self.advance(out);
+        self.tell_caught_up(now, out);
+    }
+
+    /// I8. Moves the cursors to what is acknowledged. Also when the connection ends: an acknowledgement may come with the
+    /// DISCONNECT in one read, and what it acknowledged must not come again.
+    pub(super) fn advance(&mut self, out: &mut Output) {
         let acked = Progress { inbox: self.inbox.acked(), queue: self.queue.acked() };
         let moved = |acked: u64, window: &Window| window.wanted && acked > window.advanced;
         if moved(acked.inbox, &self.inbox.window) || moved(acked.queue, &self.queue) {
@@ -121,7 +128,6 @@ impl Online {
                 queue: self.queue.advanced,
             }));
         }
-        self.tell_caught_up(now, out);
     }
 
     fn tell_caught_up(&mut self, now: Now, out: &mut Output) {

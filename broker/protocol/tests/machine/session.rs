@@ -45,6 +45,16 @@ fn the_cursor_stands_below_the_lowest_number_in_flight() {
     assert_eq!(seqs(&world.got()), [6]);
 }
 
+/// P3 at the end: an acknowledgement that comes with the DISCONNECT in one read counts.
+#[test]
+fn what_is_acknowledged_with_the_last_bytes_is_acknowledged() {
+    let mut world = inbox(4, &[]);
+    world.commit(2);
+    let got = ids(&world.got());
+    world.send(&[puback(got[0]), puback(got[1]), vec![0xE0, 0]].concat());
+    assert_eq!(world.stored.acked.inbox, 2);
+}
+
 /// One window over the inbox and the queue; both get their share of it. `[v5:3.3.4-9]`
 #[test]
 fn one_window_over_both_sources() {
