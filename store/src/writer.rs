@@ -175,6 +175,7 @@ impl Writer {
         if let Err(error) = self.rows.sync() {
             tracing::error!(%error, "the last sync failed");
         }
+        self.rows.close();
     }
 
     fn carry_out(&mut self, next: Next) -> Result<(), CommitError> {

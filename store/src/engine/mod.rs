@@ -86,6 +86,9 @@ pub(crate) trait Rows: Send + Sync + 'static {
         Err(ReadError::Unavailable("this engine has no snapshots".to_owned()))
     }
 
+    /// Nothing more is committed: an engine that others wait for lets go of what they wait for. Reads may still come.
+    fn close(&self) {}
+
     /// Does a read cost a round trip? Then the writer says with [`Rows::warm`] what the plan will ask for.
     fn is_remote(&self) -> bool {
         false

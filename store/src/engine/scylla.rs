@@ -188,6 +188,8 @@ struct Applied {
 struct Signs {
     beat: AtomicI64,
     last: Mutex<Instant>,
+    /// This process gave its lease back.
+    left: AtomicBool,
     /// Why this process may write no more.
     lost: Mutex<Option<String>>,
 }
@@ -213,6 +215,7 @@ impl Inner {
             signs: Signs {
                 beat: AtomicI64::new(0),
                 last: Mutex::new(Instant::now()),
+                left: AtomicBool::new(false),
                 lost: Mutex::default(),
             },
             faults: access.faults.clone(),
@@ -399,7 +402,8 @@ async fn live(inner: std::sync::Weak<Inner>) {
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
-        if inner.faults.dead.load(Ordering::SeqCst) || locked(&inner.signs.lost).is_some() {
+        let over = inner.signs.left.load(Ordering::SeqCst) || locked(&inner.signs.lost).is_some();
+        if over || inner.faults.dead.load(Ordering::SeqCst) {
             return;
         }
         let kept_from = inner.first_slice();
@@ -543,6 +547,10 @@ impl Rows for Scylla {
         Ok(()) // every commit is in the log of a quorum
     }
 
+    fn close(&self) {
+        self.leave();
+    }
+
     fn is_remote(&self) -> bool {
         true
     }
@@ -561,22 +569,32 @@ impl Rows for Scylla {
 
 impl Drop for Scylla {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
-        let inner = self.inner.clone();
-        if !inner.faults.dead.load(Ordering::SeqCst) && inner.check().is_ok() {
-            let drained = inner.wait_for(DRAIN_WAIT, |_, recent| recent.unapplied_bytes() == 0);
-            if !drained {
-                tracing::warn!("not all committed rows are applied; the next start goes on with them");
-            }
-            wait(&runtime, async move {
-                inner.sign().await;
-                let beat = inner.signs.beat.fetch_add(1, Ordering::SeqCst) + 1;
-                if let Err(error) = lease::release(&inner.db, &inner.lease, beat).await {
-                    tracing::warn!(%error, "the lease was not released; the next start waits until it ends");
-                }
-            });
+        self.leave();
+        if let Some(runtime) = self.runtime.take() {
+            // May run where blocking is not allowed; what is left are tasks that may be dropped anywhere.
+            runtime.shutdown_background();
         }
-        // May run where blocking is not allowed; what is left are tasks that may be dropped anywhere.
-        runtime.shutdown_background();
+    }
+}
+
+impl Scylla {
+    /// Waits until the rows stand, and leaves the lease to the next owner. Once.
+    fn leave(&self) {
+        let inner = self.inner.clone();
+        let Some(runtime) = &self.runtime else { return };
+        let dead = inner.faults.dead.load(Ordering::SeqCst);
+        if dead || inner.check().is_err() || inner.signs.left.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if !inner.wait_for(DRAIN_WAIT, |_, recent| recent.unapplied_bytes() == 0) {
+            tracing::warn!("not all committed rows are applied; the next start goes on with them");
+        }
+        wait(runtime, async move {
+            inner.sign().await;
+            let beat = inner.signs.beat.fetch_add(1, Ordering::SeqCst) + 1;
+            if let Err(error) = lease::release(&inner.db, &inner.lease, beat).await {
+                tracing::warn!(%error, "the lease was not released; the next start waits until it ends");
+            }
+        });
     }
 }
