@@ -91,7 +91,10 @@ fn a_full_disk_is_told_to_everybody_and_takes_nothing_down() {
     assert!(list.starts_with("HTTP/1.1 200"), "reading goes on: {list}");
     assert!(ask(&admin, "GET /healthz HTTP/1.1", "").starts_with("HTTP/1.1 200"), "a restart would not help");
     let ready = ask(&admin, "GET /readyz HTTP/1.1", "");
-    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("disk full"), "nothing new is to come here: {ready}");
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("disk full"),
+        "nothing new is to come here: {ready}"
+    );
     let metrics = ask(&admin, "GET /metrics HTTP/1.1", "");
     let free = metrics.lines().find_map(|line| line.strip_prefix("inboxd_store_free_bytes "));
     assert!(free.is_some_and(|bytes| bytes.parse::<f64>().is_ok_and(|bytes| bytes > 0.0)), "{free:?}");
