@@ -103,6 +103,14 @@ fn register() {
     for counter in [TURNED_AWAY, PANICS, BUS_REBUILDS] {
         metrics::counter!(counter).increment(0);
     }
+    for why in [Dropped::QoS0, Dropped::Slow, Dropped::TooLarge, Dropped::Will, Dropped::Typing, Dropped::Bus]
+    {
+        metrics::counter!(DROPPED, "reason" => why.as_str()).increment(0);
+    }
+    // The most likely ones; the others begin when they happen.
+    for code in [ErrorCode::AclDenied, ErrorCode::JsonMalformed, ErrorCode::CommandMalformed] {
+        metrics::counter!(REFUSED, "code" => code.as_str()).increment(0);
+    }
     for id in InvariantId::ALL {
         metrics::counter!(VIOLATIONS, "id" => id.as_str()).increment(0);
     }

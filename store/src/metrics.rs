@@ -27,7 +27,11 @@ pub fn describe() {
     {
         let _ = metrics::histogram!(name);
     }
-    metrics::counter!("inboxd_store_ops_total").increment(0);
+    for name in
+        ["inboxd_store_ops_total", "inboxd_store_apply_retries_total", "inboxd_store_swept_rows_total"]
+    {
+        metrics::counter!(name).increment(0);
+    }
 }
 
 /// A group that was synced.
