@@ -91,6 +91,16 @@ pub(crate) fn open_send(
     }))
 }
 
+/// The number of the first or last row, by `order`, of those whose keys start with `prefix`.
+pub(crate) fn edge(rows: &dyn Rows, prefix: Vec<u8>, order: Order) -> Result<Option<u64>, ReadError> {
+    let mut number = None;
+    rows.scan(&KeyRange::prefix(prefix), order, &mut |key, _| {
+        number = keys::number_of(key);
+        Ok(false)
+    })?;
+    Ok(number)
+}
+
 impl History {
     pub(crate) fn new(rows: Arc<dyn Rows>, epoch: Epoch, settings: &Settings) -> Self {
         Self { rows, epoch, numbers: settings.numbers.clone() }
@@ -101,12 +111,7 @@ impl History {
     }
 
     fn edge(&self, prefix: Vec<u8>, order: Order) -> Result<Option<u64>, ReadError> {
-        let mut number = None;
-        self.rows.scan(&KeyRange::prefix(prefix), order, &mut |key, _| {
-            number = keys::number_of(key);
-            Ok(false)
-        })?;
-        Ok(number)
+        edge(&*self.rows, prefix, order)
     }
 
     fn head(&self, inbox: InboxKey) -> Result<Seq, ReadError> {

@@ -12,6 +12,7 @@ use schemas::{ConversationId, MessageId, Pos, Seq, Subscription};
 
 use crate::engine::{KeyRange, Order, Rows};
 use crate::error::ReadError;
+use crate::history::edge;
 use crate::keys::InboxKey;
 use crate::rows::{
     ContactRow, ConversationRow, CursorRow, DedupeRow, InboxBody, InboxRow, JournalRow, LogRow, MemberRow,
@@ -228,11 +229,7 @@ impl Check<'_> {
     fn conversation(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         let row: ConversationRow = decode(key, value)?;
         let id = ConversationId(keys::owner_of(key).unwrap_or_default());
-        let mut head = Pos::default();
-        self.rows.scan(&KeyRange::prefix(keys::log_of(id)), Order::Descending, &mut |key, _| {
-            head = Pos(keys::number_of(key).unwrap_or_default());
-            Ok(false)
-        })?;
+        let head = Pos(edge(self.rows, keys::log_of(id), Order::Descending)?.unwrap_or_default());
         if head != row.head {
             self.broken(
                 InvariantId::P2,
@@ -274,11 +271,7 @@ impl Check<'_> {
         let Some(value) = self.rows.get(&session)? else { return Ok(()) };
         let row: SessionRow = decode(&session, &value)?;
         let inbox = InboxKey::of(&row.account, &row.user);
-        let mut head = Seq::default();
-        self.rows.scan(&KeyRange::prefix(keys::inbox_of(inbox)), Order::Descending, &mut |key, _| {
-            head = Seq(keys::number_of(key).unwrap_or_default());
-            Ok(false)
-        })?;
+        let head = Seq(edge(self.rows, keys::inbox_of(inbox), Order::Descending)?.unwrap_or_default());
         if cursor.inbox > head.0 {
             self.broken(
                 InvariantId::P3,

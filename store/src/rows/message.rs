@@ -49,7 +49,7 @@ impl LogRow {
     /// The message as it was made, or as it is now.
     pub(crate) fn message(&self, id: MessageId, state: Option<&StateRow>) -> Message {
         let conversation: ConversationId = id.conversation;
-        let json = |text: &Option<String>| text.as_deref().and_then(serde_json_value);
+        let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
         Message {
             id,
             conversation,
@@ -92,10 +92,6 @@ impl StateRow {
     pub(crate) fn error(&self) -> Option<MessageError> {
         self.error.as_deref().and_then(|t| serde_json::from_str(t).ok())
     }
-}
-
-fn serde_json_value(text: &str) -> Option<serde_json::Value> {
-    serde_json::from_str(text).ok()
 }
 
 #[cfg(test)]
