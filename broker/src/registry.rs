@@ -90,7 +90,7 @@ impl Registry {
     }
 
     /// A connection that has been let in takes its session; an older one that had it is told so.
-    /// `[v3:3.1.4-2] [v5:3.1.4-3]` `submit` hands the opening to the store in the same breath, so that the order in
+    /// `[v311:3.1.4-2] [v5:3.1.4-3]` `submit` hands the opening to the store in the same breath, so that the order in
     /// which connections take a session here is the order in which the store opens it.
     pub(crate) fn take_over(
         &self,

@@ -23,7 +23,8 @@ usage: cargo xtask COMMAND
   ci            every ordinary layer: fmt, clippy, tidy, test, release, flow, web, e2e, deploy
   ci --full     the same, then crash rounds, bench and a real Prometheus; a skipped layer fails the run
   layer NAME…   single layers by the names that `ci --full` shows, in the given order
-  tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents
+  tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents, clauses
+  protocol      writes docs/protocol.md: clause of MQTT → check → test
   deploy-check  what deploy/ holds: Prometheus rules and their tests, dashboards, the systemd unit
   web           the web inbox: npm ci (if its lock file changed), checks, build
   sim --seeds N [--from S] [--embedded] [--bug NAME] [--show]
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(EXIT_USAGE);
             }
         },
+        ["protocol"] => (Vec::new(), false),
         ["tidy"] => (vec![layers::tidy::LAYER], false),
         ["deploy-check"] => (layers::deploy::LAYERS.to_vec(), false),
         ["web"] => (vec![layers::web::LAYER], false),
@@ -72,7 +74,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if words == ["protocol"] {
+        return write_table(&context);
+    }
     let report = Report::of(&layers, &context);
     print!("{}", report.summary());
     if report.holds(full || context.strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// `docs/protocol.md` anew.
+fn write_table(context: &Context) -> ExitCode {
+    let table = tidy::clauses::table(&context.root).unwrap_or_default();
+    match std::fs::write(context.root.join(tidy::clauses::TABLE), table) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::metrics::TransportKind;
 
 /// Most bytes taken from a socket at once: the size of the read buffer that each thread has.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-/// Close code for a WebSocket message that is not binary (RFC 6455, section 7.4.1). `[v3:6.0.0-1] [v5:6.0.0-1]`
+/// Close code for a WebSocket message that is not binary (RFC 6455, section 7.4.1). `[v311:6.0.0-1] [v5:6.0.0-1]`
 pub(crate) const CLOSE_UNSUPPORTED_DATA: u16 = 1003;
 
 /// A connection's two directions, polled by its one task.
@@ -89,7 +89,7 @@ impl Transport for Tcp {
     }
 }
 
-/// A WebSocket: its binary messages are a stream of bytes that knows no frames. `[v3:6.0.0-2] [v5:6.0.0-2]`
+/// A WebSocket: its binary messages are a stream of bytes that knows no frames. `[v311:6.0.0-2] [v5:6.0.0-2]`
 pub(crate) struct Ws {
     socket: WebSocket,
     close_sent: bool,
@@ -116,7 +116,7 @@ impl Transport for Ws {
                     into.extend_from_slice(&bytes);
                     return Poll::Ready(Ok(bytes.len()));
                 }
-                // [v3:6.0.0-1] [v5:6.0.0-1]
+                // [v311:6.0.0-1] [v5:6.0.0-1]
                 Some(Ok(Message::Text(_))) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 // Answered by the library.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}

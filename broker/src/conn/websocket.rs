@@ -14,7 +14,7 @@ use super::transport::Ws;
 use crate::hub::Hub;
 use crate::metrics;
 
-/// Name of the subprotocol. `[v3:6.0.0-3] [v3:6.0.0-4] [v5:6.0.0-3] [v5:6.0.0-4]`
+/// Name of the subprotocol. `[v311:6.0.0-3] [v311:6.0.0-4] [v5:6.0.0-3] [v5:6.0.0-4]`
 const SUBPROTOCOL: &str = "mqtt";
 /// Read buffer of a WebSocket, in bytes: it belongs to the connection, so it is small.
 const READ_BUFFER_BYTES: usize = 4 << 10;

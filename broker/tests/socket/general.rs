@@ -154,7 +154,7 @@ async fn no_local_keeps_ones_own_messages_away() {
     alice.fence().await;
 }
 
-/// `[v3:3.1.2-8] [v5:3.1.2-8] [v3:3.14.4-3] [v5:3.14.4-3]`
+/// `[v311:3.1.2-8] [v5:3.1.2-8] [v311:3.14.4-3] [v5:3.14.4-3]`
 #[tokio::test]
 async fn a_will_is_published_unless_the_client_says_goodbye() {
     let world = World::start().await;

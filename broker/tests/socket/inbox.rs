@@ -102,7 +102,7 @@ async fn a_session_goes_on_from_its_cursor_5() {
     a_session_goes_on_from_its_cursor(V5).await;
 }
 
-/// `[v3:3.1.4-2] [v5:3.1.4-3]`: the older connection ends once the newer one is let in, and not before.
+/// `[v311:3.1.4-2] [v5:3.1.4-3]`: the older connection ends once the newer one is let in, and not before.
 #[tokio::test]
 async fn a_session_is_taken_over() {
     let world = World::start().await;
@@ -232,7 +232,7 @@ async fn a_subscription_starts_where_it_is_asked_to() {
     }
 }
 
-/// `[v3:3.10.4-2] [v5:3.10.4-2]`
+/// `[v311:3.10.4-2] [v5:3.10.4-2]`
 #[tokio::test]
 async fn nothing_comes_after_unsubscribe() {
     let world = World::start().await;
@@ -272,7 +272,7 @@ async fn events_come_as_msgpack_where_asked_for() {
     assert_eq!((&event["seq"], words(&event)), (&1.into(), "hi"));
 }
 
-/// A hundred commands in one write, and everything is acknowledged in order. `[v3:4.6.0-2] [v5:4.6.0-2]`
+/// A hundred commands in one write, and everything is acknowledged in order. `[v311:4.6.0-2] [v5:4.6.0-2]`
 #[tokio::test]
 async fn acknowledgements_come_in_order() {
     let world = World::start().await;

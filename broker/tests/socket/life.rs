@@ -6,7 +6,7 @@ use crate::support::client::{Client, End};
 use crate::support::packet::{Connect, V5, V311, publish, subscribe};
 use crate::support::{DEADLINE, World};
 
-/// `[v3:3.1.2-24] [v5:3.1.2-22]`: the shortest keep alive, one second, is over after one and a half.
+/// `[v311:3.1.2-24] [v5:3.1.2-22]`: the shortest keep alive, one second, is over after one and a half.
 #[tokio::test]
 async fn a_silent_client_is_closed() {
     let world = World::start().await;
@@ -38,7 +38,7 @@ async fn the_server_may_ask_for_a_shorter_keep_alive() {
     assert_eq!(client.next().await.body[0], 0x8D);
 }
 
-/// `[v3:U22] [v5:U22]`: no CONNECT, or half of one.
+/// `[v311:U22] [v5:U22]`: no CONNECT, or half of one.
 #[tokio::test]
 async fn whoever_does_not_connect_is_closed() {
     let world = World::start_with(|config| config.limits.connect_timeout_ms = 50, BusKind::Direct).await;
@@ -49,7 +49,7 @@ async fn whoever_does_not_connect_is_closed() {
     assert_eq!(half.ended().await, End::Eof);
 }
 
-/// `[v3:3.1.2-6] [v5:3.1.2-4] [v5:3.1.2-23]`
+/// `[v311:3.1.2-6] [v5:3.1.2-4] [v5:3.1.2-23]`
 #[tokio::test]
 async fn sessions_end_when_they_should() {
     let world = World::start().await;

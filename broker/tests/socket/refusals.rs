@@ -12,7 +12,7 @@ async fn refused_connect(world: &World, connect: &Connect, v5: u8, v311: u8, clo
     for level in [V311, V5] {
         let bytes = Connect { level, properties: Vec::new(), ..connect.clone() }.bytes();
         let mut tcp = Client::tcp(world.mqtt, level).await;
-        // What stands behind a refused CONNECT is not worked off. [v3:3.1.4-5] [v5:3.1.4-6]
+        // What stands behind a refused CONNECT is not worked off. [v311:3.1.4-5] [v5:3.1.4-6]
         tcp.send(&[bytes.clone(), subscribe(level, 1, &[("user/alice/inbox", 1)])].concat()).await;
         let ack = tcp.next().await;
         assert_eq!((ack.first, ack.body[0], ack.body[1]), (0x20, 0, if level == V5 { v5 } else { v311 }));
@@ -245,7 +245,7 @@ async fn what_is_not_mqtt_is_closed() {
     }
 }
 
-/// `[v3:6.0.0-1] [v5:6.0.0-1] [v3:6.0.0-2] [v5:6.0.0-2]`
+/// `[v311:6.0.0-1] [v5:6.0.0-1] [v311:6.0.0-2] [v5:6.0.0-2]`
 #[tokio::test]
 async fn websocket_frames_and_packets_are_not_aligned() {
     let world = World::start().await;

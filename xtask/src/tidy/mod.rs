@@ -5,6 +5,7 @@
 
 mod arrows;
 mod calls;
+pub(crate) mod clauses;
 mod documents;
 mod headers;
 mod size;
@@ -47,6 +48,7 @@ pub(crate) fn check(root: &Path) -> Vec<Finding> {
     findings.extend(headers::check(root, &sources));
     findings.extend(size::check(&sources));
     findings.extend(calls::check(&sources));
+    findings.extend(clauses::check(root, &sources));
     findings.extend(documents::check(root));
     findings.sort();
     findings

@@ -54,7 +54,7 @@ pub(super) fn check(version: Version, frame: &[u8], header: usize) -> Result<Fin
         kind::UNSUBSCRIBE => unsubscribe(version, &mut reader).map(|()| Findings::default()),
         kind::PINGREQ => nothing_left(&reader, "v5:U25").map(|()| Findings::default()),
         kind::DISCONNECT if version == Version::V311 => {
-            nothing_left(&reader, "v3:U25").map(|()| Findings::default())
+            nothing_left(&reader, "v311:U25").map(|()| Findings::default())
         }
         kind::DISCONNECT | kind::AUTH if version == Version::V5 => reasoned(packet, 0, &mut reader),
         kind::PUBACK..=kind::PUBCOMP if version == Version::V5 => reasoned(packet, 2, &mut reader),
@@ -65,22 +65,22 @@ pub(super) fn check(version: Version, frame: &[u8], header: usize) -> Result<Fin
 fn check_flags(version: Version, packet: u8, flags: u8) -> Result<(), PacketError> {
     let expected = match packet {
         kind::PUBLISH => {
-            // [v3:3.3.1-4] [v5:3.3.1-4]
+            // [v311:3.3.1-4] [v5:3.3.1-4]
             if flags & 0b0110 == 0b0110 {
                 return Err(PacketError::malformed("v5:3.3.1-4", "QoS 3"));
             }
-            // [v3:3.3.1-2] [v5:3.3.1-2]
+            // [v311:3.3.1-2] [v5:3.3.1-2]
             if flags & 0b1110 == 0b1000 {
                 return Err(PacketError::malformed("v5:3.3.1-2", "DUP at QoS 0"));
             }
             return Ok(());
         }
-        // [v3:3.6.1-1] [v3:3.8.1-1] [v3:3.10.1-1] [v5:3.6.1-1] [v5:3.8.1-1] [v5:3.10.1-1]
+        // [v311:3.6.1-1] [v311:3.8.1-1] [v311:3.10.1-1] [v5:3.6.1-1] [v5:3.8.1-1] [v5:3.10.1-1]
         kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => 0b0010,
         // [v5:U23]
         0 => return Err(PacketError::malformed("v5:U23", "packet type 0")),
         kind::AUTH if version == Version::V311 => {
-            return Err(PacketError::malformed("v3:U23", "packet type 15"));
+            return Err(PacketError::malformed("v311:U23", "packet type 15"));
         }
         // [v5:U24] only a server sends CONNACK, SUBACK, UNSUBACK, PINGRESP.
         2 | 9 | 11 | 13 => return Err(PacketError::protocol("v5:U24", "a packet that only servers send")),
@@ -89,7 +89,7 @@ fn check_flags(version: Version, packet: u8, flags: u8) -> Result<(), PacketErro
     if flags == expected {
         Ok(())
     } else {
-        // [v3:2.2.2-2] [v5:2.1.3-1] [v5:3.14.1-1] [v5:3.15.1-1]
+        // [v311:2.2.2-2] [v5:2.1.3-1] [v5:3.14.1-1] [v5:3.15.1-1]
         Err(PacketError::malformed("v5:2.1.3-1", "reserved flags"))
     }
 }
@@ -108,10 +108,10 @@ fn connect(version: Version, reader: &mut Reader<'_>) -> Result<Findings, Packet
     let client = reader.string()?;
     if client.is_empty() && !findings.clean {
         if version == Version::V311 {
-            // [v3:3.1.3-8]
+            // [v311:3.1.3-8]
             return Err(PacketError::new(
                 v5::CLIENT_ID,
-                "v3:3.1.3-8",
+                "v311:3.1.3-8",
                 "empty client id without clean session",
             ));
         }
@@ -133,28 +133,28 @@ fn connect(version: Version, reader: &mut Reader<'_>) -> Result<Findings, Packet
     if flags & 0b0100_0000 != 0 {
         reader.binary()?;
     }
-    // [v3:3.1.2-18] [v3:3.1.2-20] [v5:3.1.2-16] [v5:3.1.2-18]
+    // [v311:3.1.2-18] [v311:3.1.2-20] [v5:3.1.2-16] [v5:3.1.2-18]
     nothing_left(reader, "v5:3.1.2-16")?;
     Ok(findings)
 }
 
 fn check_connect_flags(version: Version, flags: u8) -> Result<(), PacketError> {
-    // [v3:3.1.2-3] [v5:3.1.2-3]
+    // [v311:3.1.2-3] [v5:3.1.2-3]
     if flags & 1 != 0 {
         return Err(PacketError::malformed("v5:3.1.2-3", "reserved connect flag"));
     }
     let will = flags & 0b100 != 0;
-    // [v3:3.1.2-11] [v3:3.1.2-13] [v3:3.1.2-15] [v5:3.1.2-11] [v5:3.1.2-13]
+    // [v311:3.1.2-11] [v311:3.1.2-13] [v311:3.1.2-15] [v5:3.1.2-11] [v5:3.1.2-13]
     if !will && flags & 0b0011_1000 != 0 {
         return Err(PacketError::malformed("v5:3.1.2-11", "will QoS or will retain without a will"));
     }
-    // [v3:3.1.2-14] [v5:3.1.2-12]
+    // [v311:3.1.2-14] [v5:3.1.2-12]
     if flags & 0b0001_1000 == 0b0001_1000 {
         return Err(PacketError::malformed("v5:3.1.2-12", "will QoS 3"));
     }
-    // [v3:3.1.2-22]; allowed in MQTT 5
+    // [v311:3.1.2-22]; allowed in MQTT 5
     if version == Version::V311 && flags & 0b1100_0000 == 0b0100_0000 {
-        return Err(PacketError::malformed("v3:3.1.2-22", "password without user name"));
+        return Err(PacketError::malformed("v311:3.1.2-22", "password without user name"));
     }
     Ok(())
 }
@@ -162,7 +162,7 @@ fn check_connect_flags(version: Version, flags: u8) -> Result<(), PacketError> {
 fn publish(version: Version, first: u8, reader: &mut Reader<'_>) -> Result<Findings, PacketError> {
     let topic = reader.string()?;
     if first & 0b0110 != 0 && reader.u16()? == 0 {
-        // [v3:2.3.1-1] [v5:2.2.1-3] [v5:2.2.1-4]
+        // [v311:2.3.1-1] [v5:2.2.1-3] [v5:2.2.1-4]
         return Err(PacketError::protocol("v5:2.2.1-3", "packet identifier 0"));
     }
     let mut found = Found::default();
@@ -170,7 +170,7 @@ fn publish(version: Version, first: u8, reader: &mut Reader<'_>) -> Result<Findi
         found = properties(reader, kind::PUBLISH)?;
     }
     if topic.is_empty() && !found.alias {
-        // [v3:4.7.3-1] [v5:U11]
+        // [v311:4.7.3-1] [v5:U11]
         return Err(PacketError::protocol("v5:4.7.3-1", "empty topic without a topic alias"));
     }
     if !topic.is_empty() {
@@ -188,7 +188,7 @@ fn subscribe(version: Version, reader: &mut Reader<'_>) -> Result<(), PacketErro
     if version == Version::V5 {
         properties(reader, kind::SUBSCRIBE)?;
     }
-    // [v3:3.8.3-3] [v5:3.8.3-2]
+    // [v311:3.8.3-3] [v5:3.8.3-2]
     if reader.left() == 0 {
         return Err(PacketError::protocol("v5:3.8.3-2", "SUBSCRIBE without a filter"));
     }
@@ -197,11 +197,11 @@ fn subscribe(version: Version, reader: &mut Reader<'_>) -> Result<(), PacketErro
         nonempty_filter(filter)?;
         let options = reader.u8()?;
         let reserved = if version == Version::V5 { 0b1100_0000 } else { 0b1111_1100 };
-        // [v3:3.8.3-4] [v5:3.8.3-5]
+        // [v311:3.8.3-4] [v5:3.8.3-5]
         if options & reserved != 0 {
             return Err(PacketError::malformed("v5:3.8.3-5", "reserved subscription options"));
         }
-        // [v3:3.8.3-4] [v5:U14]
+        // [v311:3.8.3-4] [v5:U14]
         if options & 0b11 == 0b11 || options & 0b0011_0000 == 0b0011_0000 {
             return Err(PacketError::protocol("v5:U14", "subscription QoS 3 or retain handling 3"));
         }
@@ -218,7 +218,7 @@ fn unsubscribe(version: Version, reader: &mut Reader<'_>) -> Result<(), PacketEr
     if version == Version::V5 {
         properties(reader, kind::UNSUBSCRIBE)?;
     }
-    // [v3:3.10.3-2] [v5:3.10.3-2]
+    // [v311:3.10.3-2] [v5:3.10.3-2]
     if reader.left() == 0 {
         return Err(PacketError::protocol("v5:3.10.3-2", "UNSUBSCRIBE without a filter"));
     }
@@ -240,7 +240,7 @@ fn reasoned(packet: u8, fixed: usize, reader: &mut Reader<'_>) -> Result<Finding
 }
 
 fn nonzero_id(reader: &mut Reader<'_>) -> Result<(), PacketError> {
-    // [v3:2.3.1-1] [v5:2.2.1-3]
+    // [v311:2.3.1-1] [v5:2.2.1-3]
     match reader.u16()? {
         0 => Err(PacketError::protocol("v5:2.2.1-3", "packet identifier 0")),
         _ => Ok(()),
@@ -249,7 +249,7 @@ fn nonzero_id(reader: &mut Reader<'_>) -> Result<(), PacketError> {
 
 /// What a filter must have to be a filter at all; misplaced wildcards are answered in SUBACK (0x8F), filter by filter.
 fn nonempty_filter(filter: &[u8]) -> Result<(), PacketError> {
-    // [v3:4.7.3-1] [v5:4.7.3-1]
+    // [v311:4.7.3-1] [v5:4.7.3-1]
     if filter.is_empty() {
         return Err(PacketError::protocol("v5:4.7.3-1", "empty topic filter"));
     }
@@ -257,17 +257,17 @@ fn nonempty_filter(filter: &[u8]) -> Result<(), PacketError> {
 }
 
 fn check_name(name: &[u8]) -> Result<(), PacketError> {
-    // [v3:1.5.3-1] [v5:1.5.4-1]
+    // [v311:1.5.3-1] [v5:1.5.4-1]
     let Ok(name) = std::str::from_utf8(name) else {
         return Err(PacketError::malformed("v5:1.5.4-1", "a string is not UTF-8"));
     };
     match topic::check_name(name) {
         Ok(()) => Ok(()),
-        // [v3:3.3.2-2] [v5:3.3.2-2]
+        // [v311:3.3.2-2] [v5:3.3.2-2]
         Err(topic::TopicError::Wildcard) => {
             Err(PacketError::new(v5::TOPIC_INVALID, "v5:3.3.2-2", "wildcard in a topic name"))
         }
-        // [v3:4.7.3-1] [v5:4.7.3-1]
+        // [v311:4.7.3-1] [v5:4.7.3-1]
         Err(_) => Err(PacketError::malformed("v5:4.7.3-1", "not a topic name")),
     }
 }
@@ -492,7 +492,7 @@ impl<'a> Reader<'a> {
     /// A string; rmqtt-codec checks that it is UTF-8, but lets U+0000 through.
     fn string(&mut self) -> Result<&'a [u8], PacketError> {
         let text = self.binary()?;
-        // [v3:1.5.3-2] [v5:1.5.4-2]
+        // [v311:1.5.3-2] [v5:1.5.4-2]
         if text.contains(&0) {
             return Err(PacketError::malformed("v5:1.5.4-2", "U+0000 in a string"));
         }

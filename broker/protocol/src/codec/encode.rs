@@ -125,7 +125,7 @@ impl Encoder {
     /// CONNACK that accepts.
     pub fn connack(&self, out: &mut Vec<u8>, ack: &ConnAck) {
         if self.version == Version::V311 {
-            // [v3:3.2.2-1] [v3:3.2.2-2]
+            // [v311:3.2.2-1] [v311:3.2.2-2]
             out.extend_from_slice(&[0x20, 2, u8::from(ack.present), 0]);
             return;
         }
@@ -158,7 +158,7 @@ impl Encoder {
         out.extend_from_slice(&properties);
     }
 
-    /// CONNACK that refuses. 3.1.1 gets `code_v311`, or nothing where none fits. `[v3:3.2.2-4] [v3:3.2.2-6]`
+    /// CONNACK that refuses. 3.1.1 gets `code_v311`, or nothing where none fits. `[v311:3.2.2-4] [v311:3.2.2-6]`
     pub fn connack_refused(&self, out: &mut Vec<u8>, reason: u8, code_v311: Option<u8>, why: Option<&str>) {
         match self.version {
             Version::V311 => {
@@ -184,7 +184,7 @@ impl Encoder {
         if publish.topic.len() > usize::from(u16::MAX) || !self.fits(remaining) {
             return false;
         }
-        // [v3:3.3.1-2] [v5:3.3.1-2] DUP only at QoS 1.
+        // [v311:3.3.1-2] [v5:3.3.1-2] DUP only at QoS 1.
         let dup = publish.dup && publish.id.is_some();
         let first =
             0x30 | u8::from(dup) << 3 | u8::from(publish.id.is_some()) << 1 | u8::from(publish.retain);
@@ -203,7 +203,7 @@ impl Encoder {
         true
     }
 
-    /// PUBACK. `[v3:2.3.1-6] [v5:2.2.1-5]` 3.1.1 knows no reasons.
+    /// PUBACK. `[v311:2.3.1-6] [v5:2.2.1-5]` 3.1.1 knows no reasons.
     pub fn puback(&self, out: &mut Vec<u8>, id: NonZeroU16, reason: u8, why: Option<&str>) {
         let id = id.get().to_be_bytes();
         if self.version == Version::V311 || reason == 0 {
@@ -222,21 +222,21 @@ impl Encoder {
         }
     }
 
-    /// SUBACK: one code per filter, in order. `[v3:3.8.4-5] [v5:3.8.4-6]`
+    /// SUBACK: one code per filter, in order. `[v311:3.8.4-5] [v5:3.8.4-6]`
     pub fn suback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) {
         self.codes(
             out,
             0x90,
             id,
             codes.iter().map(|code| match self.version {
-                // [v3:3.9.3-2]
+                // [v311:3.9.3-2]
                 Version::V311 if *code >= 0x80 => v311::SUBACK_FAILURE,
                 _ => *code,
             }),
         );
     }
 
-    /// UNSUBACK; 3.1.1's has no codes. `[v3:3.10.4-4] [v5:3.11.3-1]`
+    /// UNSUBACK; 3.1.1's has no codes. `[v311:3.10.4-4] [v5:3.11.3-1]`
     pub fn unsuback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) {
         let codes = if self.version == Version::V311 { &[] } else { codes };
         self.codes(out, 0xB0, id, codes.iter().copied());
@@ -253,7 +253,7 @@ impl Encoder {
         out.extend(codes);
     }
 
-    /// PINGRESP. `[v3:3.12.4-1] [v5:3.12.4-1]`
+    /// PINGRESP. `[v311:3.12.4-1] [v5:3.12.4-1]`
     pub fn pingresp(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[0xD0, 0]);
     }

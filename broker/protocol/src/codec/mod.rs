@@ -113,7 +113,7 @@ const CONNECT: u8 = 0x10;
 /// Looks at the first packet of a connection.
 #[must_use]
 pub fn opening(frame: &[u8], header: usize) -> Opening {
-    // [v3:3.1.0-1] [v5:3.1.0-1]
+    // [v311:3.1.0-1] [v5:3.1.0-1]
     if frame.first() != Some(&CONNECT) {
         return Opening::Foreign(PacketError::protocol("v5:3.1.0-1", "the first packet is not CONNECT"));
     }
@@ -126,10 +126,10 @@ pub fn opening(frame: &[u8], header: usize) -> Opening {
     match (name, level) {
         (b"MQTT", LEVEL_311) => Opening::Version(Version::V311),
         (b"MQTT", LEVEL_5) => Opening::Version(Version::V5),
-        // [v3:3.1.2-2] [v5:3.1.2-2] a level above 5 is answered in the form of 5, one below 4 in the form of 3.1.1.
+        // [v311:3.1.2-2] [v5:3.1.2-2] a level above 5 is answered in the form of 5, one below 4 in the form of 3.1.1.
         (b"MQTT", level) if level > LEVEL_5 => Opening::Unsupported { answer: Version::V5 },
         (b"MQTT" | b"MQIsdp", _) => Opening::Unsupported { answer: Version::V311 },
-        // [v3:3.1.2-1] [v5:3.1.2-1]
+        // [v311:3.1.2-1] [v5:3.1.2-1]
         _ => Opening::Foreign(PacketError::protocol("v5:3.1.2-1", "the protocol name is not MQTT")),
     }
 }

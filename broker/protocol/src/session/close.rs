@@ -107,7 +107,7 @@ impl Session {
                 let mut new_expiry_s = None;
                 let mut will = online.will.take();
                 if let Cause::Disconnected { will: wanted, expiry_s } = cause {
-                    // [v3:3.14.4-3] [v5:3.14.4-3]
+                    // [v311:3.14.4-3] [v5:3.14.4-3]
                     will = will.filter(|_| wanted);
                     new_expiry_s = expiry_s.map(|s| s.min(self.limits.session_expiry_max_s));
                 }
@@ -140,7 +140,7 @@ impl Online {
 }
 
 /// Publishes a will the way any message is published, at once whatever delay it asks for, and not retained.
-/// `[v3:3.1.2-8] [v5:3.1.2-8]` Nobody is left to be told what becomes of it.
+/// `[v311:3.1.2-8] [v5:3.1.2-8]` Nobody is left to be told what becomes of it.
 fn fire(now: Now, will: Will, out: &mut Output) {
     let mut message = kept(will.message);
     message.qos = message.qos.min(QoS::AtLeastOnce);

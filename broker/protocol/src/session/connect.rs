@@ -107,7 +107,7 @@ impl Session {
             out.actions.push(Action::Submit { token: 0, request: Box::new(close) });
             return;
         }
-        // [v3:3.2.0-1] [v5:3.2.0-1] [v3:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
+        // [v311:3.2.0-1] [v5:3.2.0-1] [v311:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
         opening.encoder.connack(&mut out.bytes, &ConnAck { present: opened.present, ..opening.ack.clone() });
         out.actions.push(Action::Online);
         let taken_over = opening.taken_over;

@@ -447,7 +447,7 @@ impl Online {
     fn send_status(&mut self, user: &UserId, payload: &[u8], out: &mut Output) {
         let name = UserTopic { user: user.clone(), kind: UserTopicKind::Status }.to_string();
         let matching = || self.statuses.iter().filter(|status| topic::matches(&status.filter, &name));
-        // [v3:3.3.5-1] [v5:3.3.4-2]
+        // [v311:3.3.5-1] [v5:3.3.4-2]
         let Some(qos) = matching().map(|status| status.qos).max() else {
             return;
         };

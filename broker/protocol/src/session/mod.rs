@@ -191,7 +191,7 @@ impl Session {
             Phase::Fresh { .. } => {
                 return match packet {
                     Incoming::Connect(connect) => self.connect(now, gate, *connect, out),
-                    // [v3:3.1.0-1] [v5:3.1.0-1]
+                    // [v311:3.1.0-1] [v5:3.1.0-1]
                     _ => self.end(now, Cause::Foreign, out),
                 };
             }
@@ -200,7 +200,7 @@ impl Session {
         };
         online.last_packet_ms = now.mono_ms;
         let result = match packet {
-            // [v3:3.1.0-2] [v5:3.1.0-2]
+            // [v311:3.1.0-2] [v5:3.1.0-2]
             Incoming::Connect(_) => Err(Cause::protocol("v5:3.1.0-2", "a second CONNECT")),
             Incoming::Publish(publish) => online.publish(&limits, now, gate, *publish, out),
             Incoming::PubAck(id) => {
@@ -259,7 +259,7 @@ impl Session {
         out.actions.push(Action::Close { websocket: websocket::PROTOCOL });
     }
 
-    /// A CONNECT that breaks a rule. `[v3:3.1.4-1]`: 3.1.1 gets no CONNACK, but for a refused client id.
+    /// A CONNECT that breaks a rule. `[v311:3.1.4-1]`: 3.1.1 gets no CONNACK, but for a refused client id.
     fn bad_connect(&mut self, version: Version, error: PacketError, out: &mut Output) {
         let encoder = Encoder { version, packet_bytes_max: u32::MAX, problem_info: true };
         let code = (error.reason == v5::CLIENT_ID).then_some(v311::CLIENT_ID);

@@ -1,6 +1,6 @@
 //! O4. Requests that the store has not answered, in the order of their packets, and what is to be sent once it has.
 //!
-//! Acknowledgements leave in the order of the packets they belong to (`[v3:4.6.0-2] [v5:4.6.0-2]`), so one that is ready
+//! Acknowledgements leave in the order of the packets they belong to (`[v311:4.6.0-2] [v5:4.6.0-2]`), so one that is ready
 //! waits behind those that are not. What the store did not take stays at the front and stops the rest: its packet is
 //! never acknowledged, and the client sends it again on its next connection.
 

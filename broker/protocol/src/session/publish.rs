@@ -84,7 +84,7 @@ impl Online {
     }
 
     fn check_announced(&self, limits: &Limits, message: &Publication) -> Result<(), Cause> {
-        // [v5:3.2.2-11] [v5:U17]; 3.1.1 cannot be told, so its connection is closed. [v3:4.8.0-2]
+        // [v5:3.2.2-11] [v5:U17]; 3.1.1 cannot be told, so its connection is closed. [v311:4.8.0-2]
         if message.qos == QoS::ExactlyOnce {
             return Err(Cause::error(v5::QOS_UNSUPPORTED, "v5:3.2.2-11", "QoS 2 is not announced"));
         }
@@ -156,10 +156,10 @@ impl Online {
         Ok(())
     }
 
-    /// `refused_publish_311 = "close"`. [v3:3.3.5-2]
+    /// `refused_publish_311 = "close"`. [v311:3.3.5-2]
     fn closing(code: ErrorCode, out: &mut Output) -> Cause {
         Self::tell(out, Told::Refused(code));
-        Cause::error(v5::NOT_AUTHORIZED, "v3:3.3.5-2", "a publish that is refused")
+        Cause::error(v5::NOT_AUTHORIZED, "v311:3.3.5-2", "a publish that is refused")
     }
 
     /// Typing is the only thing that an outbox takes at QoS 0.
@@ -231,7 +231,7 @@ impl Online {
         out: &mut Output,
     ) -> Result<(), Cause> {
         let Answer::Refused(code) = *answer else {
-            // [v3:4.3.2-2] [v5:4.3.2-4]
+            // [v311:4.3.2-2] [v5:4.3.2-4]
             self.encoder.puback(&mut out.bytes, id, v5::SUCCESS, None);
             out.actions.extend(live.map(Action::PublishLive));
             return Ok(());

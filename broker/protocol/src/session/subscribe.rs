@@ -61,7 +61,7 @@ impl Online {
 
     /// The QoS granted to a filter, or the reason why it is refused.
     fn grant(&self, gate: &dyn Gate, filter: &Filter, start: Start, full: bool) -> Result<QoS, u8> {
-        // [v3:4.7.1-2] [v3:4.7.1-3] [v5:4.7.1-1] [v5:4.7.1-2] [v5:4.8.2-1] [v5:4.8.2-2]
+        // [v311:4.7.1-2] [v311:4.7.1-3] [v5:4.7.1-1] [v5:4.7.1-2] [v5:4.8.2-1] [v5:4.8.2-2]
         topic::check_filter(&filter.filter).map_err(|_| v5::FILTER_INVALID)?;
         // [v5:U20]
         if topic::split_share(&filter.filter).is_some() {
@@ -84,7 +84,7 @@ impl Online {
         results: &[SubscribedFilter],
         out: &mut Output,
     ) {
-        // [v3:3.8.4-1] [v3:3.8.4-2] [v5:3.8.4-1] [v5:3.8.4-2]
+        // [v311:3.8.4-1] [v311:3.8.4-2] [v5:3.8.4-1] [v5:3.8.4-2]
         self.encoder.suback(&mut out.bytes, subscribing.id, &subscribing.codes);
         let mut changed = Vec::with_capacity(results.len());
         for (subscription, result) in subscribing.granted.into_iter().zip(results) {
@@ -132,7 +132,7 @@ impl Online {
         out: &mut Output,
     ) {
         for filter in &filters {
-            // [v3:3.10.4-1] [v5:3.10.4-1]: byte for byte.
+            // [v311:3.10.4-1] [v5:3.10.4-1]: byte for byte.
             match UserTopic::split(filter) {
                 Some((_, UserTopicKind::Status)) => self.statuses.retain(|status| *status.filter != **filter),
                 Some((_, UserTopicKind::Signals)) if is_own(self, filter, UserTopicKind::Signals) => {
@@ -145,7 +145,7 @@ impl Online {
             }
         }
         self.subscriptions = self.subscriptions.saturating_sub(existed.iter().filter(|e| **e).count());
-        // [v3:3.10.4-4] [v3:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
+        // [v311:3.10.4-4] [v311:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
         let codes: Vec<u8> =
             existed.iter().map(|existed| if *existed { v5::SUCCESS } else { v5::NO_SUBSCRIPTION }).collect();
         self.encoder.unsuback(&mut out.bytes, id, &codes);

@@ -40,7 +40,7 @@ impl Session {
         let late = |since: u64, wait: u64| now.mono_ms.saturating_sub(since) >= wait;
         let accepts = self.accepts();
         let cause = match &mut self.phase {
-            // [v3:U22] [v5:U22]
+            // [v311:U22] [v5:U22]
             Phase::Fresh { since_ms } if late(*since_ms, self.limits.connect_timeout_ms) => Cause::Foreign,
             Phase::Opening(opening) if late(opening.since_ms, store_wait) && !opening.lost => {
                 connect::refuse_unavailable(&opening.encoder, out);
@@ -60,7 +60,7 @@ impl Session {
                 } else if Millis::from_secs(online.claims.exp) <= now.wall() {
                     Cause::TokenExpired
                 } else if online.keep_alive_ms > 0 && late(online.last_packet_ms, online.keep_alive_ms) {
-                    // [v3:3.1.2-24] [v5:3.1.2-22]
+                    // [v311:3.1.2-24] [v5:3.1.2-22]
                     Cause::KeepAlive
                 } else {
                     online.retry_reads(now);

@@ -162,7 +162,7 @@ impl Inbox {
 
     pub(super) fn start(&mut self, subscription: &Subscription, cursor: OpenInbox, dup_to: u64) {
         let mut window = Window::at(cursor.acked, dup_to);
-        // [v3:3.10.4-3] [v5:3.10.4-3]: what is in flight from an earlier subscription may still be acknowledged, unless
+        // [v311:3.10.4-3] [v5:3.10.4-3]: what is in flight from an earlier subscription may still be acknowledged, unless
         // its numbers come again.
         if self.window.sent <= cursor.acked {
             window.flight = std::mem::take(&mut self.window.flight);

@@ -118,31 +118,31 @@ fn packets_of_mqtt_5() {
     }
 }
 
-/// 3.1.1 has no words for it: the connection ends, and nothing is sent. `[v3:4.8.0-1]`
+/// 3.1.1 has no words for it: the connection ends, and nothing is sent. `[v311:4.8.0-1]`
 #[test]
 fn packets_of_mqtt_311() {
     let t = text("t");
     let cases: [Case; 20] = [
-        ("v3:1.5.3-1", packet(0x30, &[0, 1, 0xFF]), Some(0)),
-        ("v3:1.5.3-2", packet(0x30, &text("a\0")), Some(0)),
-        ("v3:2.2.2-2", vec![0xC2, 0], Some(0)),
-        ("v3:2.3.1-1", packet(0x32, &[0, 1, b't', 0, 0]), Some(0)),
-        ("v3:2.3.1-1 SUBSCRIBE", packet(0x82, &[0, 0, 0, 1, b't', 0]), Some(0)),
-        ("v3:3.3.1-2", packet(0x38, &t), Some(0)),
-        ("v3:3.3.1-4", packet(0x36, &[0, 1, b't', 0, 1]), Some(0)),
-        ("v3:3.3.2-2", packet(0x30, &text("a/+")), Some(0)),
-        ("v3:4.7.3-1", packet(0x30, &text("")), Some(0)),
-        ("v3:3.6.1-1", packet(0x60, &[0, 1]), Some(0)),
-        ("v3:3.8.3-3", packet(0x82, &[0, 1]), Some(0)),
-        ("v3:3.8.3-4 reserved", packet(0x82, &[&[0, 1], &t[..], &[4]].concat()), Some(0)),
-        ("v3:3.8.3-4 QoS 3", packet(0x82, &[&[0, 1], &t[..], &[3]].concat()), Some(0)),
-        ("v3:3.10.3-2", packet(0xA2, &[0, 1]), Some(0)),
-        ("v3:3.14.1-1", vec![0xE1, 0], Some(0)),
-        ("v3:U25", vec![0xE0, 1, 0], Some(0)),
-        ("v3:U23 AUTH", packet(0xF0, &[0]), Some(0)),
-        ("v3:U24", packet(0x90, &[0, 1, 0]), Some(0)),
-        ("v3:3.3.1-10", packet(0x31, &t), None),
-        ("v3:3.6.4 unknown PUBREL", packet(0x62, &[0, 7]), None),
+        ("v311:1.5.3-1", packet(0x30, &[0, 1, 0xFF]), Some(0)),
+        ("v311:1.5.3-2", packet(0x30, &text("a\0")), Some(0)),
+        ("v311:2.2.2-2", vec![0xC2, 0], Some(0)),
+        ("v311:2.3.1-1", packet(0x32, &[0, 1, b't', 0, 0]), Some(0)),
+        ("v311:2.3.1-1 SUBSCRIBE", packet(0x82, &[0, 0, 0, 1, b't', 0]), Some(0)),
+        ("v311:3.3.1-2", packet(0x38, &t), Some(0)),
+        ("v311:3.3.1-4", packet(0x36, &[0, 1, b't', 0, 1]), Some(0)),
+        ("v311:3.3.2-2", packet(0x30, &text("a/+")), Some(0)),
+        ("v311:4.7.3-1", packet(0x30, &text("")), Some(0)),
+        ("v311:3.6.1-1", packet(0x60, &[0, 1]), Some(0)),
+        ("v311:3.8.3-3", packet(0x82, &[0, 1]), Some(0)),
+        ("v311:3.8.3-4 reserved", packet(0x82, &[&[0, 1], &t[..], &[4]].concat()), Some(0)),
+        ("v311:3.8.3-4 QoS 3", packet(0x82, &[&[0, 1], &t[..], &[3]].concat()), Some(0)),
+        ("v311:3.10.3-2", packet(0xA2, &[0, 1]), Some(0)),
+        ("v311:3.14.1-1", vec![0xE1, 0], Some(0)),
+        ("v311:U25", vec![0xE0, 1, 0], Some(0)),
+        ("v311:U23 AUTH", packet(0xF0, &[0]), Some(0)),
+        ("v311:U24", packet(0x90, &[0, 1, 0]), Some(0)),
+        ("v311:3.3.1-10", packet(0x31, &t), None),
+        ("v311:3.6.4 unknown PUBREL", packet(0x62, &[0, 7]), None),
     ];
     for (clause, bytes, ends) in cases {
         let mut world = World::new();
@@ -167,18 +167,18 @@ fn connects() {
     let id = text("c");
     let cases: [(&str, u8, Vec<u8>, Option<u8>); 19] = [
         ("v5:3.1.2-3", 5, base(5, 0x03, &id), Some(0x81)),
-        ("v3:3.1.2-3", 4, base(4, 0x03, &id), None),
+        ("v311:3.1.2-3", 4, base(4, 0x03, &id), None),
         ("v5:3.1.2-11 will QoS", 5, base(5, 0x0A, &id), Some(0x81)),
         ("v5:3.1.2-13 will retain", 5, base(5, 0x22, &id), Some(0x81)),
         ("v5:3.1.2-12", 5, base(5, 0x1E, &[&id[..], &[0], &text("w"), &text("")].concat()), Some(0x81)),
         ("v5:3.1.2-9", 5, base(5, 0x06, &id), Some(0x81)),
         ("v5:3.1.2-16", 5, base(5, 0x02, &[&id[..], &text("u")].concat()), Some(0x81)),
         ("v5:3.1.2-17", 5, base(5, 0x82, &id), Some(0x81)),
-        ("v3:3.1.2-22", 4, base(4, 0x42, &[&id[..], &text("p")].concat()), None),
+        ("v311:3.1.2-22", 4, base(4, 0x42, &[&id[..], &text("p")].concat()), None),
         ("v5 password alone", 5, base(5, 0x42, &[&id[..], &text("p")].concat()), Some(0)),
         ("v5 binary password", 5, base(5, 0x42, &[&id[..], &[0, 2, 0, 255]].concat()), Some(0)),
-        ("v3:3.1.3-8", 4, base(4, 0xC0, &[text(""), text("u"), text("p")].concat()), Some(2)),
-        ("v3:3.1.3-6", 4, base(4, 0xC2, &[text(""), text("u"), text("p")].concat()), Some(0)),
+        ("v311:3.1.3-8", 4, base(4, 0xC0, &[text(""), text("u"), text("p")].concat()), Some(2)),
+        ("v311:3.1.3-6", 4, base(4, 0xC2, &[text(""), text("u"), text("p")].concat()), Some(0)),
         (
             "v5 empty id without clean start",
             5,

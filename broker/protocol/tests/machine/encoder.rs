@@ -143,7 +143,7 @@ fn the_others_read_back() {
     assert_eq!(out, [0x90, 5, 0, 7, 0, 1, 0x80]);
     out.clear();
     OLD.unsuback(&mut out, id, &[0, 0x11]);
-    assert_eq!(out, [0xB0, 2, 0, 7], "[v3:3.11] has no payload");
+    assert_eq!(out, [0xB0, 2, 0, 7], "[v311:3.11] has no payload");
     out.clear();
     FIVE.unknown_id(&mut out, 0x70, id, 0x92);
     assert_eq!(out, [0x70, 3, 0, 7, 0x92]);

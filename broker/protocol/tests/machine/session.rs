@@ -377,7 +377,7 @@ fn a_session_is_closed_even_if_nobody_waited_for_it() {
     assert!(world.got().is_empty());
 }
 
-/// `[v3:3.10.4-3] [v5:3.10.4-3]`: what is in flight may still be acknowledged; a new subscription starts at the head.
+/// `[v311:3.10.4-3] [v5:3.10.4-3]`: what is in flight may still be acknowledged; a new subscription starts at the head.
 #[test]
 fn unsubscribing_and_subscribing_again() {
     let mut world = inbox(4, &[]);
