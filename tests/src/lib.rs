@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`world`] | a simulator and a server that know each other: where most tests start |
 //! | [`server`] | the binary: start, stop, `kill -9`, start again on the same data |
+//! | [`store`] | its store: embedded, or a keyspace on a server |
 //! | [`mqtt`] | a client whose every packet is the test's own doing |
 //! | [`http`], [`webhooks`] | the API, and WhatsApp's side of the webhook |
 //! | [`token`] | tokens signed with the secret of the configuration |
@@ -25,6 +26,7 @@ pub mod http;
 pub mod metrics;
 pub mod mqtt;
 pub mod server;
+pub mod store;
 pub mod token;
 pub mod trace;
 pub mod webhooks;

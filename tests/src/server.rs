@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::deadline::within;
+use crate::store::Keyspace;
 
 /// Absolute path of the binary to be tested.
 pub const BINARY_VARIABLE: &str = "INBOXD_BIN";
@@ -41,6 +42,8 @@ pub struct Server {
     /// Put before the binary, as strace is.
     wrapper: Vec<String>,
     running: Option<Running>,
+    /// Dropped last: the process that uses it has ended by then.
+    keyspace: Option<Keyspace>,
 }
 
 struct Running {
@@ -61,7 +64,14 @@ impl Server {
         for (name, text) in files.iter().chain(&[(CONFIG_FILE, config)]) {
             std::fs::write(folder.path().join(name), text).expect("a file in the temporary folder");
         }
-        Self { folder, wrapper: Vec::new(), running: None }
+        Self { folder, wrapper: Vec::new(), running: None, keyspace: None }
+    }
+
+    /// Its store is not in the folder but in this keyspace, which the configuration names.
+    #[must_use]
+    pub fn on(mut self, keyspace: Option<Keyspace>) -> Self {
+        self.keyspace = keyspace;
+        self
     }
 
     /// Starts the binary through another program (`strace …`), which must exec it under the same process id.

@@ -13,6 +13,7 @@ use crate::http::{Answer, Api, send};
 use crate::metrics::Metrics;
 use crate::mqtt::{Client, Connect, Link};
 use crate::server::{Addresses, Server};
+use crate::store::Keyspace;
 use crate::token::{SECRET, Token};
 use crate::webhooks::{self, APP_SECRET};
 
@@ -60,9 +61,11 @@ impl World {
             ..SimConfig::new(Self::number(), APP_SECRET, GRAPH_TOKEN)
         };
         let sim = WhatsAppSim::start(config).await.expect("the simulator starts");
-        let config = config_file(&sim.graph_url(), whatsapp, sections);
+        let keyspace = Keyspace::from_environment();
+        let store = keyspace.as_ref().map(Keyspace::section).unwrap_or_default();
+        let config = config_file(&sim.graph_url(), whatsapp, &format!("{sections}\n{store}"));
         let files = [("hs.secret", SECRET), ("app.secret", APP_SECRET), ("graph.token", GRAPH_TOKEN)];
-        Self { sim, server: Server::new(&config, &files) }
+        Self { sim, server: Server::new(&config, &files).on(keyspace) }
     }
 
     /// Starts the server and tells the simulator where it is.

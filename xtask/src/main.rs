@@ -20,8 +20,9 @@ use layer::{Layer, Report};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci            every ordinary layer: fmt, clippy, tidy, test, release, flow, web, e2e, deploy
-  ci --full     the same, then crash rounds, bench and a real Prometheus; a skipped layer fails the run
+  ci            every ordinary layer: fmt, clippy, tidy, test, cassandra, release, flow, web, e2e, deploy
+  ci --full     the same, then simulation, crash rounds, the flow on Cassandra, a real Prometheus and bench; a
+                skipped layer fails the run
   layer NAME…   single layers by the names that `ci --full` shows, in the given order
   tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents, clauses
   protocol      writes docs/protocol.md: clause of MQTT → check → test

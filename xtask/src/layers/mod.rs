@@ -4,6 +4,7 @@
 //! release build, since the binary carries the page inside it.
 
 pub(crate) mod bench;
+pub(crate) mod cassandra;
 pub(crate) mod clippy;
 pub(crate) mod crash;
 pub(crate) mod deploy;
@@ -26,6 +27,7 @@ pub(crate) fn ordinary() -> Vec<Layer> {
         tidy::LAYER,
         clippy::LAYER,
         test::LAYER,
+        cassandra::STORE,
         web::LAYER,
         release::LAYER,
         flow::LAYER,
@@ -38,7 +40,7 @@ pub(crate) fn ordinary() -> Vec<Layer> {
 /// What a release must pass as well.
 pub(crate) fn full() -> Vec<Layer> {
     let mut layers = ordinary();
-    layers.extend([sim::LAYER, crash::LAYER, prometheus::LAYER, bench::LAYER]);
+    layers.extend([sim::LAYER, crash::LAYER, cassandra::FLOW, prometheus::LAYER, bench::LAYER]);
     layers
 }
 

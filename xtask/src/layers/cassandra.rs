@@ -1,0 +1,95 @@
+//! Layers `cassandra` and `cassandra-flow`: store::scylla against a real server that speaks ScyllaDB's protocol.
+//!
+//! The first runs the store's suite and the engine's own tests; the second the flow and crash tests of the crate
+//! `tests` on `scylla://`, unchanged. The server is Apache Cassandra, fetched once by tests/cassandra.sh; ScyllaDB itself
+//! comes from package sources that not every machine reaches. Not here: what differs between the two (ADR 011).
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::context::{BINARY_VARIABLE, Context, run, run_quietly, tool};
+use crate::layer::{Layer, Outcome};
+
+pub(crate) const STORE: Layer = Layer { name: "cassandra", run: store };
+pub(crate) const FLOW: Layer = Layer { name: "cassandra-flow", run: flow };
+
+const SCRIPT: &str = "tests/cassandra.sh";
+/// Read by store/tests/scylla.rs and tests/tests/cassandra.
+const SERVER_VARIABLE: &str = "SCYLLA_URI";
+/// Read by the crate `tests`: where the binary under test keeps its store.
+const STORE_VARIABLE: &str = "INBOXD_TEST_STORE";
+/// Each test makes a keyspace, which one small node does one after the other: more tests at once only wait longer.
+const AT_ONCE: &str = "2";
+/// Why the layers cannot run where these are missing; maven is needed once.
+const NEEDS: &str = "java 17 and mvn are needed (tests/cassandra.sh)";
+
+/// A node that is stopped, and whose folder is removed, with this value.
+struct Node<'a> {
+    context: &'a Context,
+    folder: PathBuf,
+    address: String,
+}
+
+impl<'a> Node<'a> {
+    fn start(context: &'a Context) -> Result<Self, String> {
+        let (cql, storage) = free_ports()?;
+        let folder = context.target.join(format!("cassandra-{}", std::process::id()));
+        let node = Self { context, folder, address: format!("scylla://127.0.0.1:{cql}") };
+        let mut start = node.script("start");
+        // What was acknowledged must outlive `kill -9`, as with ScyllaDB's conditional batches.
+        start.env("CASSANDRA_SYNC", "batch");
+        start.env("CASSANDRA_CQL_PORT", cql.to_string()).env("CASSANDRA_STORAGE_PORT", storage.to_string());
+        run(&mut start)?;
+        Ok(node)
+    }
+
+    fn script(&self, verb: &str) -> Command {
+        let mut command = self.context.program("bash", ".");
+        command.arg(SCRIPT).arg(verb).arg(&self.folder);
+        command
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        if let Err(why) = run_quietly(&mut self.script("wipe")) {
+            println!("  the node in {} is left: {why}", self.folder.display());
+        }
+    }
+}
+
+/// Two ports that nobody has now; given back at once, so another may come in between, which the script says.
+fn free_ports() -> Result<(u16, u16), String> {
+    let bind = || TcpListener::bind("127.0.0.1:0").map_err(|e| format!("no free port: {e}"));
+    let (first, second) = (bind()?, bind()?);
+    let port = |of: &TcpListener| of.local_addr().map(|at| at.port()).map_err(|e| e.to_string());
+    Ok((port(&first)?, port(&second)?))
+}
+
+fn with_node(context: &Context, work: impl FnOnce(&Node<'_>) -> Result<(), String>) -> Outcome {
+    if tool(&["java"]).is_none() || tool(&["mvn"]).is_none() {
+        return Outcome::Skipped(NEEDS.into());
+    }
+    Node::start(context).and_then(|node| work(&node)).into()
+}
+
+fn store(context: &Context) -> Outcome {
+    with_node(context, |node| {
+        let mut suite = context.cargo(["test", "--locked", "--package", "store", "--test", "scylla", "--"]);
+        run(suite.args(["--test-threads", AT_ONCE]).env(SERVER_VARIABLE, &node.address))
+    })
+}
+
+fn flow(context: &Context) -> Outcome {
+    let binary = context.release_binary();
+    if !binary.is_file() {
+        return Outcome::Skipped(format!("{} is not built", binary.display()));
+    }
+    with_node(context, |node| {
+        let tests = ["test", "--locked", "--package", "tests", "--test", "flow", "--test", "crash", "--"];
+        let mut flow = context.cargo(tests);
+        flow.args(["--test-threads", AT_ONCE]).env(BINARY_VARIABLE, &binary);
+        run(flow.env(STORE_VARIABLE, &node.address))
+    })
+}
