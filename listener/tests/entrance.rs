@@ -1,4 +1,5 @@
 //! The entrance over real sockets: TLS with rustls on the other side, PROXY headers, certificates that change.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in a helper")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
