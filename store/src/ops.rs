@@ -32,6 +32,14 @@ pub enum Op {
     Unsubscribe(Unsubscribe),
     /// O3. A message on a general topic at QoS 1 (or 2).
     Publish(Publish),
+    /// O3. A publish of QoS 2: carried out once for its packet identifier, which is kept with it.
+    PublishOnce(PublishOnce),
+    /// PUBREL: a packet identifier is free again.
+    PublishReleased(PublishReleased),
+    /// I8. PUBREC: a delivery of QoS 2 is the client's; on disk before PUBREL.
+    DeliveryReceived(Delivery),
+    /// I8. PUBCOMP: a delivery of QoS 2 is over. Asks for no sync: lost, PUBREL is sent again.
+    DeliveryComplete(Delivery),
     /// O3. A command from an outbox or over HTTP.
     Command(CommandOp),
     /// A refusal that only the inbox can tell (3.1.1 has no reason codes): appends `command.failed`.
@@ -89,6 +97,8 @@ pub struct SessionClose {
     pub expiry_s: Option<u32>,
     /// How far deliveries had been sent: what comes again after it has not DUP.
     pub sent: Progress,
+    /// Deliveries above the cursors that are acknowledged: they do not come again.
+    pub acked_ahead: Vec<Delivered>,
 }
 
 /// How far a session's two numbered sources (its user's inbox, its own queue of general messages) have come.
@@ -138,6 +148,60 @@ pub struct Publish {
     pub publisher: SessionKey,
     /// The message, QoS 1 or 2.
     pub message: Publication,
+}
+
+/// See [`Op::PublishOnce`].
+#[derive(Clone, Debug)]
+pub struct PublishOnce {
+    /// Session of the publisher.
+    pub session: SessionKey,
+    /// The number [`SessionState::connection`] of its connection. Of an older one than the present nothing is taken: its
+    /// client sends again, and then it must not have been carried out for an identifier of an earlier session.
+    pub connection: u64,
+    /// Packet identifier, until [`Op::PublishReleased`].
+    pub packet: u16,
+    /// What to carry out. Refused for good without a report, it leaves the identifier free.
+    pub op: Box<Op>,
+}
+
+/// See [`Op::PublishReleased`].
+#[derive(Clone, Copy, Debug)]
+pub struct PublishReleased {
+    /// Session of the publisher.
+    pub session: SessionKey,
+    /// Number of its connection; an older one than the present changes nothing.
+    pub connection: u64,
+    /// Packet identifier.
+    pub packet: u16,
+}
+
+/// See [`Op::DeliveryReceived`] and [`Op::DeliveryComplete`].
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// Session of the receiver.
+    pub session: SessionKey,
+    /// Number of its connection; an older one than the present changes nothing.
+    pub connection: u64,
+    /// Which delivery.
+    pub delivered: Delivered,
+}
+
+/// One of a session's numbered deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delivered {
+    /// From where.
+    pub source: Source,
+    /// Its number there.
+    pub n: u64,
+}
+
+/// Where a session's numbered deliveries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Its user's inbox.
+    Inbox,
+    /// Its own queue of general messages.
+    Queue,
 }
 
 /// See [`Op::Command`].
@@ -313,6 +377,12 @@ pub enum Outcome {
         /// Sessions.
         matched: usize,
     },
+    /// Of [`Op::PublishOnce`]: its packet identifier was there already, nothing happened now.
+    Repeated,
+    /// Of [`Op::PublishReleased`]: was the packet identifier there?
+    Released(bool),
+    /// Of an op that names a connection: a newer one has the session, nothing happened.
+    Superseded,
     /// Of [`Op::Command`].
     Command(Box<CommandDone>),
     /// Of [`Op::Command`]: refused for good. With `report_refusal` the refusal is on disk as `command.failed`.
@@ -340,8 +410,13 @@ pub struct SessionState {
     pub inbox: Option<InboxCursor>,
     /// Acknowledged of its queue.
     pub queue_acked: u64,
+    /// Number of the newest message in its queue.
+    pub queue_head: u64,
     /// Everything up to here may have been sent before: it comes again with DUP.
     pub sent: Progress,
+    /// Deliveries that must not come again, in order; true: PUBREL is owed for it, false: it is over, but above the
+    /// cursor.
+    pub received: Vec<(Delivered, bool)>,
 }
 
 /// Where an inbox subscription stands.
@@ -406,6 +481,7 @@ impl Op {
     pub fn cost(&self) -> usize {
         OP_BYTES
             + match self {
+                Self::PublishOnce(once) => once.op.cost(),
                 Self::Publish(publish) => publish.message.payload.len() + publish.message.topic.len(),
                 Self::Webhook(webhook) => webhook.body.len() + webhook.updates.len() * OP_BYTES,
                 Self::Journal(journal) => journal.body.len(),

@@ -102,6 +102,7 @@ impl Seen {
 pub(crate) const fn needs_room(op: &Op) -> bool {
     match op {
         Op::Publish(_)
+        | Op::PublishOnce(_)
         | Op::Command(_)
         | Op::ReportFailure(_)
         | Op::Webhook(_)
@@ -113,6 +114,9 @@ pub(crate) const fn needs_room(op: &Op) -> bool {
         | Op::SessionClose(_)
         | Op::Subscribe(_)
         | Op::Unsubscribe(_)
+        | Op::PublishReleased(_)
+        | Op::DeliveryReceived(_)
+        | Op::DeliveryComplete(_)
         | Op::SendEnd(_) => false,
     }
 }

@@ -15,9 +15,9 @@ use crate::error::ReadError;
 use crate::history::edge;
 use crate::keys::InboxKey;
 use crate::rows::{
-    ContactRow, ConversationRow, CursorRow, DedupeRow, InboxBody, InboxRow, JournalRow, LogRow, MemberRow,
-    OpenRow, ParkedRow, ProgressRow, QueueRow, SessionRow, StateRow, Table, UserRow, decode, decode_place,
-    decode_u128, keys,
+    ContactRow, ConversationRow, CursorRow, DedupeRow, ExchangeRow, InboxBody, InboxRow, JournalRow, LogRow,
+    MemberRow, OpenRow, ParkedRow, ProgressRow, QueueRow, SessionRow, StateRow, Table, UserRow, decode,
+    decode_place, decode_u128, keys,
 };
 
 /// Violations named one by one; more are only counted, so that a damaged store does not fill memory.
@@ -127,6 +127,7 @@ impl Check<'_> {
             Table::Subscription => decode::<Subscription>(key, value).map(drop),
             Table::Queue => self.queue(key, value),
             Table::User => self.user(key, value),
+            Table::Exchange => decode::<ExchangeRow>(key, value).map(drop),
             Table::Parked => decode::<ParkedRow>(key, value).map(drop),
         }
     }

@@ -3,6 +3,7 @@
 //! The store's own types are mirrored here in the few fields that a session needs, because this crate may know nothing
 //! but `schemas`. Not here: what a session does with them.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,9 +38,9 @@ pub struct Limits {
     pub packet_bytes_max: usize,
     /// Largest CONNECT, in bytes: before a token has been seen nobody may make us keep more.
     pub connect_bytes_max: usize,
-    /// QoS 1 publishes of a client in flight (Receive Maximum).
+    /// Publishes of a client at QoS 1 and 2 in flight (Receive Maximum).
     pub receive_max: u16,
-    /// QoS 1 deliveries to a client in flight, whatever more it would take.
+    /// Deliveries to a client at QoS 1 and 2 in flight, whatever more it would take.
     pub window_max: u16,
     /// Topic aliases a client may use.
     pub topic_alias_max: u16,
@@ -259,6 +260,8 @@ pub enum Request {
         expiry_s: Option<u32>,
         /// How far deliveries were sent.
         sent: Progress,
+        /// Deliveries above the cursors that are acknowledged.
+        acked_ahead: Vec<Delivered>,
     },
     /// Subscribe to these filters.
     Subscribe {
@@ -272,8 +275,24 @@ pub enum Request {
         /// Filters.
         filters: Vec<String>,
     },
-    /// O3. A message on a general topic at QoS 1.
+    /// O3. A message on a general topic at QoS 1 or 2.
     Publish(Arc<Publication>),
+    /// O3. A publish at QoS 2: to be carried out once for its packet identifier.
+    Once {
+        /// Packet identifier.
+        packet: NonZeroU16,
+        /// What to carry out.
+        request: Box<Self>,
+    },
+    /// PUBREL: the packet identifier is free again.
+    Release {
+        /// Packet identifier.
+        packet: NonZeroU16,
+    },
+    /// I8. PUBREC: on disk before PUBREL.
+    Received(Delivered),
+    /// I8. PUBCOMP. Its answer is not waited for.
+    Complete(Delivered),
     /// O3. A command.
     Command {
         /// The command.
@@ -307,6 +326,10 @@ pub enum Answer {
     Unsubscribed(Vec<bool>),
     /// On disk.
     Done,
+    /// Of [`Request::Once`]: it was on disk already, nothing happened now.
+    Repeated,
+    /// Of [`Request::Release`]: was there anything to be freed?
+    Released(bool),
     /// Refused for good.
     Refused(ErrorCode),
     /// Not stored now.
@@ -322,6 +345,24 @@ pub struct Progress {
     pub queue: u64,
 }
 
+/// One of a session's numbered deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivered {
+    /// From where.
+    pub source: Source,
+    /// Its number there.
+    pub n: u64,
+}
+
+/// Where numbered deliveries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The user's inbox.
+    Inbox,
+    /// The session's queue of general messages.
+    Queue,
+}
+
 /// A session as it was stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Opened {
@@ -333,8 +374,12 @@ pub struct Opened {
     pub inbox: Option<OpenInbox>,
     /// Acknowledged of its queue.
     pub queue_acked: u64,
+    /// Number of the newest message in its queue.
+    pub queue_head: u64,
     /// Everything up to here may have been sent before.
     pub sent: Progress,
+    /// Deliveries that must not come again, in order; true: PUBREL is owed for it.
+    pub received: Vec<(Delivered, bool)>,
 }
 
 /// Where an inbox subscription stands.

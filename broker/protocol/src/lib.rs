@@ -17,9 +17,9 @@ pub mod reason;
 mod session;
 
 pub use io::{
-    Action, Admission, Answer, ChangedFilter, Denied, Gate, InboxEvent, InboxPage, Limits, LiveMessage, Now,
-    OpenInbox, Opened, Origin, Output, Progress, QueueMessage, QueuePage, Refused, Request, SubscribedFilter,
-    Told,
+    Action, Admission, Answer, ChangedFilter, Delivered, Denied, Gate, InboxEvent, InboxPage, Limits,
+    LiveMessage, Now, OpenInbox, Opened, Origin, Output, Progress, QueueMessage, QueuePage, Refused, Request,
+    Source, SubscribedFilter, Told,
 };
 pub use packet::{Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
 pub use session::{Cause, Session};

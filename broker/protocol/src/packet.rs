@@ -37,8 +37,17 @@ pub enum Incoming {
     Publish(Box<Publish>),
     /// PUBACK; a reason of 0x80 or more acknowledges as well. `[v5:4.4.0-2]`
     PubAck(NonZeroU16),
-    /// PUBREC, PUBREL or PUBCOMP: QoS 2 is not announced, so none of them belongs to anything.
-    QoS2(QoS2, NonZeroU16),
+    /// PUBREC
+    PubRec {
+        /// Packet identifier.
+        id: NonZeroU16,
+        /// Reason code; 0 in 3.1.1.
+        reason: u8,
+    },
+    /// PUBREL
+    PubRel(NonZeroU16),
+    /// PUBCOMP
+    PubComp(NonZeroU16),
     /// SUBSCRIBE
     Subscribe(Box<Subscribe>),
     /// UNSUBSCRIBE
@@ -61,17 +70,6 @@ pub enum Incoming {
     Auth,
 }
 
-/// The three packets of a QoS 2 flow that are not PUBLISH.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QoS2 {
-    /// PUBREC
-    Rec,
-    /// PUBREL
-    Rel,
-    /// PUBCOMP
-    Comp,
-}
-
 /// CONNECT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connect {
@@ -89,7 +87,7 @@ pub struct Connect {
     pub will: Option<Box<Will>>,
     /// Session expiry interval in seconds; of 3.1.1: 0 with clean session, else for ever.
     pub session_expiry_s: u32,
-    /// How many unacknowledged QoS 1 messages the client takes at once.
+    /// How many unacknowledged messages at QoS 1 and 2 the client takes at once.
     pub receive_max: u16,
     /// Largest packet the client takes, in bytes.
     pub packet_bytes_max: Option<u32>,

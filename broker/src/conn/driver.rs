@@ -342,6 +342,7 @@ impl<T: Transport> Connection<T> {
         REQUEST_BYTES
             + match request {
                 Request::Publish(message) => message.payload.len() + message.topic.len(),
+                Request::Once { request, .. } => self.cost(request),
                 Request::Command { .. } => self.hub.limits.packet_bytes_max.min(16 << 10),
                 Request::Subscribe { filters, .. } => {
                     filters.iter().map(|f| f.filter.len() + REQUEST_BYTES).sum()

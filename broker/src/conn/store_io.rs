@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use broker_protocol::{
-    Answer, InboxEvent, InboxPage, OpenInbox, Opened, Origin, Progress, QueueMessage, QueuePage, Request,
-    Start, SubscribedFilter,
+    Answer, Delivered, InboxEvent, InboxPage, OpenInbox, Opened, Origin, Progress, QueueMessage, QueuePage,
+    Request, Source, Start, SubscribedFilter,
 };
 use schemas::{AccountId, ClientId, Seq, UserId};
 use store::{
-    CommandOp, CommitResult, InboxCursor, InboxKey, InboxStart, Op, Outcome, Path, Publish, QueuedMessage,
-    ReportFailure, SessionClose, SessionKey, SessionOpen, StoredEvent, Subscribe, Unsubscribe,
+    CommandOp, CommitResult, Delivery, InboxCursor, InboxKey, InboxStart, Op, Outcome, Path, Publish,
+    PublishOnce, PublishReleased, QueuedMessage, ReportFailure, SessionClose, SessionKey, SessionOpen,
+    StoredEvent, Subscribe, Unsubscribe,
 };
 
 /// Who a connection belongs to, from the moment it was let in.
@@ -49,11 +50,12 @@ pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
         Request::Open { account, user, client, agent, clean, expiry_s, version: _ } => {
             Op::SessionOpen(SessionOpen { account, user, client, agent, clean, expiry_s })
         }
-        Request::Close { expiry_s, sent } => Op::SessionClose(SessionClose {
+        Request::Close { expiry_s, sent, acked_ahead } => Op::SessionClose(SessionClose {
             session,
             connection: owner.connection,
             expiry_s,
             sent: store_progress(sent),
+            acked_ahead: acked_ahead.into_iter().map(store_delivered).collect(),
         }),
         Request::Subscribe { filters, start } => {
             let inbox_after = match start {
@@ -68,6 +70,18 @@ pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
             let message = Arc::unwrap_or_clone(message);
             Op::Publish(Publish { account, publisher: session, message })
         }
+        Request::Once { packet, request } => Op::PublishOnce(PublishOnce {
+            session,
+            connection: owner.connection,
+            packet: packet.get(),
+            op: Box::new(op_of(*request, owner)),
+        }),
+        Request::Release { packet } => {
+            let (connection, packet) = (owner.connection, packet.get());
+            Op::PublishReleased(PublishReleased { session, connection, packet })
+        }
+        Request::Received(delivered) => Op::DeliveryReceived(delivery(delivered, owner)),
+        Request::Complete(delivered) => Op::DeliveryComplete(delivery(delivered, owner)),
         Request::Command { command, received_us, report_refusal } => {
             Op::Command(CommandOp { account, user, command, received_us, report_refusal })
         }
@@ -75,6 +89,27 @@ pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
             Op::ReportFailure(ReportFailure { account, user, id, code, detail, topic })
         }
     }
+}
+
+const fn store_delivered(delivered: Delivered) -> store::Delivered {
+    let source = match delivered.source {
+        Source::Inbox => store::Source::Inbox,
+        Source::Queue => store::Source::Queue,
+    };
+    store::Delivered { source, n: delivered.n }
+}
+
+const fn own_delivered(delivered: store::Delivered) -> Delivered {
+    let source = match delivered.source {
+        store::Source::Inbox => Source::Inbox,
+        store::Source::Queue => Source::Queue,
+    };
+    Delivered { source, n: delivered.n }
+}
+
+const fn delivery(delivered: Delivered, owner: &Owner) -> Delivery {
+    let (session, connection) = (owner.session, owner.connection);
+    Delivery { session, connection, delivered: store_delivered(delivered) }
 }
 
 const fn open_inbox(cursor: InboxCursor) -> OpenInbox {
@@ -102,7 +137,9 @@ pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
                 subscriptions: state.subscriptions,
                 inbox: state.inbox.map(open_inbox),
                 queue_acked: state.queue_acked,
+                queue_head: state.queue_head,
                 sent: Progress { inbox: state.sent.inbox.0, queue: state.sent.queue },
+                received: state.received.into_iter().map(|(d, owed)| (own_delivered(d), owed)).collect(),
             }))
         }
         Outcome::Subscribed(results) => Answer::Subscribed(
@@ -112,6 +149,10 @@ pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
                 .collect(),
         ),
         Outcome::Unsubscribed(existed) => Answer::Unsubscribed(existed),
+        Outcome::Repeated => Answer::Repeated,
+        Outcome::Released(held) => Answer::Released(held),
+        // A newer connection has the session; this one is about to hear of it.
+        Outcome::Superseded => Answer::Unavailable,
         Outcome::Refused(refusal) => Answer::Refused(refusal.code),
         _ => Answer::Done,
     }

@@ -147,6 +147,7 @@ impl World {
             connection: conn.connection,
             expiry_s: None,
             sent: Progress { inbox: Seq(conn.sent), queue: 0 },
+            acked_ahead: Vec::new(),
         };
         self.submit(Call::Close(DeviceId(conn.device)), Op::SessionClose(close), Purpose::Close);
     }

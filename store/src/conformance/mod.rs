@@ -4,6 +4,7 @@
 //! case, and each ends with a check of every invariant on that disk. Not here: what is special to one engine (its own tests).
 
 mod command;
+mod exchange;
 mod history;
 mod inbox;
 mod retention;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use command::*;
+pub use exchange::*;
 pub use history::*;
 pub use inbox::*;
 pub use retention::*;
@@ -285,6 +287,11 @@ macro_rules! conformance_suite {
             acknowledged_messages_go_and_their_numbers_stay_used,
             queues_are_of_one_account_and_respect_no_local,
             an_unsubscribed_session_gets_nothing_more,
+            a_publish_is_carried_out_once_for_its_packet_identifier,
+            a_refused_publish_holds_its_identifier_only_where_nobody_is_told,
+            a_delivery_that_was_received_is_owed_a_release,
+            what_was_acknowledged_ahead_does_not_come_again,
+            the_longest_filter_is_subscribed_like_any_other,
             lists_show_the_newest_first_and_page_without_a_gap,
             messages_page_both_ways,
             strangers_see_nothing,

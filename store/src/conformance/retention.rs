@@ -21,7 +21,13 @@ impl World {
         loop {
             // Changes nothing; the writer turns to retention after it.
             let session = crate::SessionKey(0);
-            let close = SessionClose { session, connection: 0, expiry_s: None, sent: Progress::default() };
+            let close = SessionClose {
+                session,
+                connection: 0,
+                expiry_s: None,
+                sent: Progress::default(),
+                acked_ahead: Vec::new(),
+            };
             self.commit(Op::SessionClose(close)).await;
             if let Some(found) = done(self).await {
                 return found;

@@ -29,8 +29,13 @@ impl World {
     }
 
     pub(super) async fn disconnect(&self, state: &SessionState, sent: Progress) {
-        let close =
-            SessionClose { session: state.session, connection: state.connection, expiry_s: None, sent };
+        let close = SessionClose {
+            session: state.session,
+            connection: state.connection,
+            expiry_s: None,
+            sent,
+            acked_ahead: Vec::new(),
+        };
         self.commit(Op::SessionClose(close)).await;
     }
 

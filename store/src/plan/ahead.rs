@@ -15,7 +15,7 @@ use crate::engine::Rows;
 use crate::keys::{InboxKey, SessionKey};
 use crate::ops::{CommandOp, Inbound, Op, Person, SendResult, StatusUpdate, Update};
 use crate::rows::{
-    ConversationRow, IdentityKind, Key, Table, command_hash, decode, decode_place, decode_u128,
+    ConversationRow, ExchangeKind, IdentityKind, Key, Table, command_hash, decode, decode_place, decode_u128,
     identity_hash, keys, wamid_hash,
 };
 
@@ -88,6 +88,19 @@ impl Plan {
                 {
                     wanted.keys.push(keys::hashed(Table::Wamid, wamid_hash(number, wamid)));
                 }
+            }
+            Op::PublishOnce(once) => {
+                wanted.session(once.session);
+                wanted.keys.push(keys::exchange(once.session, ExchangeKind::Publish, u64::from(once.packet)));
+                self.first_round(&once.op, wanted);
+            }
+            Op::PublishReleased(release) => {
+                wanted.session(release.session);
+                let packet = u64::from(release.packet);
+                wanted.keys.push(keys::exchange(release.session, ExchangeKind::Publish, packet));
+            }
+            Op::DeliveryReceived(delivery) | Op::DeliveryComplete(delivery) => {
+                wanted.session(delivery.session)
             }
             Op::Publish(_) | Op::ReportFailure(_) | Op::Journal(_) => {}
         }

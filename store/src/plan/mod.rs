@@ -3,11 +3,13 @@
 //! No I/O but reads through [`View`], no clock (`now` is an argument), no randomness (ids are hashes or commit
 //! numbers), so that the same ops give the same bytes. What it keeps in memory are caches of rows (rebuilt from them
 //! at a start), the users of role agent, and the trie of subscriptions.
-//! One file per subject: people · conversation · inbox · command · webhook · send · session · topics · sweep.
+//! One file per subject: people · conversation · inbox · command · webhook · send · session · topics · exchange ·
+//! sweep.
 
 mod ahead;
 pub(crate) mod command;
 pub(crate) mod conversation;
+mod exchange;
 pub(crate) mod inbox;
 mod people;
 pub(crate) mod send;
@@ -79,6 +81,7 @@ pub(crate) struct Plan {
     /// Conversations to be written at the end of the group.
     touched: BTreeSet<schemas::ConversationId>,
     subscriptions: topics::Subscriptions,
+    exchanges: exchange::Exchanges,
     /// Queue rows that are acknowledged and not removed yet: (session, first, last).
     garbage: std::collections::VecDeque<(SessionKey, u64, u64)>,
     sweep: sweep::Sweep,
@@ -100,6 +103,7 @@ impl Plan {
             conversations: HashMap::new(),
             touched: BTreeSet::new(),
             subscriptions: topics::Subscriptions::default(),
+            exchanges: exchange::Exchanges::default(),
             garbage: std::collections::VecDeque::new(),
             sweep: sweep::Sweep::new(settings.retention),
             commit: 0,
@@ -112,6 +116,7 @@ impl Plan {
     pub(crate) fn recover(&mut self, view: &mut View<'_>, now: Millis) -> Result<(), ReadError> {
         self.begin(now);
         self.load_agents(view)?;
+        self.load_exchanges(view)?;
         self.recover_sessions(view)?;
         self.name_agents(view)
     }
@@ -157,6 +162,10 @@ impl Plan {
             Op::Subscribe(subscribe) => self.subscribe(view, subscribe),
             Op::Unsubscribe(unsubscribe) => self.unsubscribe(view, unsubscribe),
             Op::Publish(publish) => self.publish(view, publish, effects),
+            Op::PublishOnce(once) => self.publish_once(view, once, effects),
+            Op::PublishReleased(release) => self.publish_released(view, release),
+            Op::DeliveryReceived(delivery) => self.delivery_received(view, delivery),
+            Op::DeliveryComplete(delivery) => self.delivery_complete(view, delivery),
             Op::Command(command) => self.command(view, command, effects),
             Op::ReportFailure(report) => self.report_failure(view, report, effects),
             Op::Webhook(webhook) => self.webhook(view, webhook, effects),
@@ -182,6 +191,7 @@ impl Plan {
         self.garbage.clear();
         self.agents.clear();
         self.load_agents(view)?;
+        self.load_exchanges(view)?;
         self.load_subscriptions(view)
     }
 

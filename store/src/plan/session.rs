@@ -65,7 +65,9 @@ impl Plan {
                 None => None,
             },
             queue_acked: cursor.queue,
+            queue_head: head,
             sent,
+            received: self.exchanges.of(session),
         };
         Ok(Outcome::Session(Box::new(state)))
     }
@@ -122,6 +124,9 @@ impl Plan {
                 self.subscriptions.remove(&row.account, session, &subscription.filter);
             }
         }
+        if row.is_some() {
+            self.end_exchanges(view, session)?;
+        }
         // The queue's numbers go on: what is left of it lies below the cursor, where nobody looks.
         let acked = self.cursor(view, session)?.queue;
         let head = self.queue_head(view, session)?;
@@ -148,6 +153,7 @@ impl Plan {
             view.remove(key);
             return Ok(Outcome::Done);
         }
+        self.note_acked_ahead(view, close)?;
         row.connected = false;
         row.closed_at = self.now.0;
         row.sent_inbox = row.sent_inbox.max(close.sent.inbox.0);
@@ -194,6 +200,9 @@ impl Plan {
         let mut cursor = self.cursor(view, op.session)?;
         let head = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?;
         let mut gap = None;
+        if !existed || op.inbox_after.is_some() {
+            self.forget_complete(view, op.session);
+        }
         match op.inbox_after {
             // Subscribing again keeps the cursor, unless the client says where to go on.
             None if existed => {}
@@ -257,6 +266,7 @@ impl Plan {
             CursorRow { inbox: before.inbox.max(acked.inbox.0), queue: before.queue.max(acked.queue) };
         if after != before && view.has(&keys::session(Table::Session, session))? {
             view.put_lazily(keys::session(Table::Cursor, session), &after);
+            self.exchanges_passed(view, session, Progress { inbox: Seq(after.inbox), queue: after.queue });
             self.discard(session, before.queue + 1, after.queue);
         }
         Ok(())

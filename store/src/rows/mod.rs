@@ -6,6 +6,7 @@
 
 mod contact;
 mod conversation;
+mod exchange;
 mod inbox;
 mod journal;
 mod message;
@@ -23,6 +24,7 @@ use crate::keys::{InboxKey, JournalId, SessionKey};
 
 pub(crate) use contact::{ContactRow, IdentityKind, identity_hash};
 pub(crate) use conversation::{ConversationRow, MemberRow};
+pub(crate) use exchange::{ExchangeKind, ExchangeRow};
 pub(crate) use inbox::{InboxBody, InboxRow, error_json};
 pub(crate) use journal::{JournalRow, ProgressRow};
 pub(crate) use message::{LogRow, StateRow};
@@ -80,11 +82,13 @@ pub(crate) enum Table {
     User = 19,
     /// Statuses whose message is not known yet. `hash16 rank1` → [`ParkedRow`]
     Parked = 20,
+    /// QoS 2 flows of sessions. `session16 kind1 n8` → [`ExchangeRow`]
+    Exchange = 21,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Meta,
         Self::Log,
         Self::State,
@@ -105,11 +109,12 @@ impl Table {
         Self::Queue,
         Self::User,
         Self::Parked,
+        Self::Exchange,
     ];
 
     /// For error messages.
     pub(crate) fn name(byte: u8) -> &'static str {
-        const NAMES: [&str; 20] = [
+        const NAMES: [&str; 21] = [
             "meta",
             "log",
             "state",
@@ -130,10 +135,14 @@ impl Table {
             "queue",
             "user",
             "parked",
+            "exchange",
         ];
         NAMES.get(usize::from(byte).wrapping_sub(1)).copied().unwrap_or("unknown")
     }
 }
+
+/// Longest topic or filter that stands in a key as it is, in bytes: far above what is usual.
+const TEXT_BYTES_MAX: usize = 1_024;
 
 /// A key: the table's byte and its parts.
 pub(crate) type Key = Vec<u8>;
@@ -149,8 +158,11 @@ fn key(table: Table, parts: &[&[u8]]) -> Key {
 
 /// Keys of all tables, in one place.
 pub(crate) mod keys {
+    use std::borrow::Cow;
+
     use super::{
-        ContactId, ConversationId, InboxKey, JournalId, Key, MessageId, Pos, Seq, SessionKey, Table, key,
+        ContactId, ConversationId, ExchangeKind, InboxKey, JournalId, Key, MessageId, Pos, Seq, SessionKey,
+        TEXT_BYTES_MAX, Table, key,
     };
 
     pub(crate) fn meta(name: &str) -> Key {
@@ -205,10 +217,22 @@ pub(crate) mod keys {
         key(table, &[&session.0.to_be_bytes()])
     }
     pub(crate) fn subscription(session: SessionKey, filter: &str) -> Key {
-        key(Table::Subscription, &[&session.0.to_be_bytes(), filter.as_bytes()])
+        key(Table::Subscription, &[&session.0.to_be_bytes(), &text(filter)])
+    }
+    /// A topic or filter as the end of a key. A long one by its hash, behind a byte that no text has: a key of the engine
+    /// has at most 65,535 bytes, and so has a filter alone.
+    pub(crate) fn text(text: &str) -> Cow<'_, [u8]> {
+        if text.len() <= TEXT_BYTES_MAX {
+            return Cow::Borrowed(text.as_bytes());
+        }
+        let hash = schemas::ids::hash128("text", &[text.as_bytes()]);
+        Cow::Owned([&[0xFF][..], &hash.to_be_bytes()].concat())
     }
     pub(crate) fn queue(session: SessionKey, n: u64) -> Key {
         key(Table::Queue, &[&session.0.to_be_bytes(), &n.to_be_bytes()])
+    }
+    pub(crate) fn exchange(session: SessionKey, kind: ExchangeKind, n: u64) -> Key {
+        key(Table::Exchange, &[&session.0.to_be_bytes(), &[kind as u8], &n.to_be_bytes()])
     }
     pub(crate) fn user(inbox: InboxKey) -> Key {
         key(Table::User, &[&inbox.0.to_be_bytes()])
@@ -228,6 +252,11 @@ pub(crate) mod keys {
     pub(crate) fn number_of(key: &[u8]) -> Option<u64> {
         let tail = key.len().checked_sub(8)?;
         Some(u64::from_be_bytes(key.get(tail..)?.try_into().ok()?))
+    }
+
+    /// The byte between owner and number: the kind of an exchange.
+    pub(crate) fn kind_of(key: &[u8]) -> Option<ExchangeKind> {
+        ExchangeKind::of(*key.get(17)?)
     }
 
     /// The sixteen bytes after the table's byte.

@@ -175,6 +175,7 @@ async fn a_full_disk_refuses_what_adds_data_and_nothing_else() {
         connection: session.connection,
         expiry_s: None,
         sent: Progress::default(),
+        acked_ahead: Vec::new(),
     };
     commit(&*store, Op::SessionClose(close)).await.expect("sessions end");
     assert_eq!(store.health(), Ok(()), "a full disk is no reason to start anew");

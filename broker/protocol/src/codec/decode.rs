@@ -9,7 +9,7 @@ use schemas::{Encoding, Publication, PublishProperties, QoS, wire};
 
 use super::PacketError;
 use super::check::{self, Findings};
-use crate::packet::{Connect, Filter, Incoming, Publish, QoS2, Start, Subscribe, Version, Will};
+use crate::packet::{Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
 
 /// Receive Maximum where a client names none. `[v5:3.1.2.11.3]`
 const RECEIVE_MAX_DEFAULT: u16 = 65_535;
@@ -43,9 +43,9 @@ fn decode_v311(frame: &mut BytesMut) -> Result<Incoming, PacketError> {
             Incoming::Publish(Box::new(publish_of(*publish, Findings::default())))
         }
         v3::Packet::PublishAck { packet_id } => Incoming::PubAck(packet_id),
-        v3::Packet::PublishReceived { packet_id } => Incoming::QoS2(QoS2::Rec, packet_id),
-        v3::Packet::PublishRelease { packet_id } => Incoming::QoS2(QoS2::Rel, packet_id),
-        v3::Packet::PublishComplete { packet_id } => Incoming::QoS2(QoS2::Comp, packet_id),
+        v3::Packet::PublishReceived { packet_id } => Incoming::PubRec { id: packet_id, reason: 0 },
+        v3::Packet::PublishRelease { packet_id } => Incoming::PubRel(packet_id),
+        v3::Packet::PublishComplete { packet_id } => Incoming::PubComp(packet_id),
         v3::Packet::Subscribe { packet_id, topic_filters } => Incoming::Subscribe(Box::new(Subscribe {
             id: packet_id,
             subscription_id: None,
@@ -81,9 +81,11 @@ fn decode_v5(frame: &mut BytesMut, findings: Findings) -> Result<Incoming, Packe
         five::Packet::Connect(connect) => Incoming::Connect(Box::new(connect_v5(*connect, findings))),
         five::Packet::Publish(publish) => Incoming::Publish(Box::new(publish_of(*publish, findings))),
         five::Packet::PublishAck(ack) => Incoming::PubAck(ack.packet_id),
-        five::Packet::PublishReceived(ack) => Incoming::QoS2(QoS2::Rec, ack.packet_id),
-        five::Packet::PublishRelease(ack) => Incoming::QoS2(QoS2::Rel, ack.packet_id),
-        five::Packet::PublishComplete(ack) => Incoming::QoS2(QoS2::Comp, ack.packet_id),
+        five::Packet::PublishReceived(ack) => {
+            Incoming::PubRec { id: ack.packet_id, reason: ack.reason_code.into() }
+        }
+        five::Packet::PublishRelease(ack) => Incoming::PubRel(ack.packet_id),
+        five::Packet::PublishComplete(ack) => Incoming::PubComp(ack.packet_id),
         five::Packet::Subscribe(subscribe) => Incoming::Subscribe(Box::new(subscribe_v5(subscribe))),
         five::Packet::Unsubscribe(unsubscribe) => Incoming::Unsubscribe {
             id: unsubscribe.packet_id,

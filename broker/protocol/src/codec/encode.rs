@@ -21,6 +21,19 @@ pub struct Encoder {
     pub problem_info: bool,
 }
 
+/// The acknowledgements of publishes and deliveries, by their first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// PUBACK
+    PubAck = 0x40,
+    /// PUBREC
+    PubRec = 0x50,
+    /// PUBREL `[v311:3.6.1-1] [v5:3.6.1-1]`
+    PubRel = 0x62,
+    /// PUBCOMP
+    PubComp = 0x70,
+}
+
 /// A CONNACK that accepts; what is `None` is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnAck {
@@ -47,7 +60,9 @@ pub struct PublishOut<'a> {
     pub topic: &'a str,
     /// Payload.
     pub payload: &'a [u8],
-    /// Packet identifier: present = QoS 1, absent = QoS 0.
+    /// QoS.
+    pub qos: QoS,
+    /// Packet identifier: present at QoS 1 and 2.
     pub id: Option<NonZeroU16>,
     /// DUP.
     pub dup: bool,
@@ -146,8 +161,8 @@ impl Encoder {
         u16(&mut properties, ack.receive_max);
         properties.push(0x22);
         u16(&mut properties, ack.topic_alias_max);
-        // [v5:3.2.2-9] Maximum QoS 1, Retain Available 0, Shared Subscription Available 0: what is not built is not promised.
-        properties.extend_from_slice(&[0x24, 1, 0x25, 0, 0x2A, 0, 0x27]);
+        // Retain Available 0, Shared Subscription Available 0: what is not built is not promised.
+        properties.extend_from_slice(&[0x25, 0, 0x2A, 0, 0x27]);
         properties.extend_from_slice(&ack.packet_bytes_max.to_be_bytes());
         let remaining = 2 + var_len(properties.len()) + properties.len();
         out.push(0x20);
@@ -184,10 +199,9 @@ impl Encoder {
         if publish.topic.len() > usize::from(u16::MAX) || !self.fits(remaining) {
             return false;
         }
-        // [v311:3.3.1-2] [v5:3.3.1-2] DUP only at QoS 1.
+        // [v311:3.3.1-2] [v5:3.3.1-2] no DUP at QoS 0.
         let dup = publish.dup && publish.id.is_some();
-        let first =
-            0x30 | u8::from(dup) << 3 | u8::from(publish.id.is_some()) << 1 | u8::from(publish.retain);
+        let first = 0x30 | u8::from(dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
         out.reserve(5 + remaining);
         out.push(first);
         var(out, remaining);
@@ -203,22 +217,14 @@ impl Encoder {
         true
     }
 
-    /// PUBACK. `[v311:2.3.1-6] [v5:2.2.1-5]` 3.1.1 knows no reasons.
-    pub fn puback(&self, out: &mut Vec<u8>, id: NonZeroU16, reason: u8, why: Option<&str>) {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP. `[v311:2.3.1-6] [v5:2.2.1-5]` 3.1.1 knows no reasons.
+    pub fn acknowledge(&self, out: &mut Vec<u8>, ack: Ack, id: NonZeroU16, reason: u8, why: Option<&str>) {
+        let first = ack as u8;
         let id = id.get().to_be_bytes();
         if self.version == Version::V311 || reason == 0 {
-            out.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+            out.extend_from_slice(&[first, 2, id[0], id[1]]);
         } else {
-            self.reasoned(out, 0x40, &[id[0], id[1], reason], why, true);
-        }
-    }
-
-    /// PUBCOMP or PUBREL for a packet identifier that belongs to nothing. `[v5:U39]`
-    pub fn unknown_id(&self, out: &mut Vec<u8>, first: u8, id: NonZeroU16, reason: u8) {
-        let id = id.get().to_be_bytes();
-        match self.version {
-            Version::V311 => out.extend_from_slice(&[first, 2, id[0], id[1]]),
-            Version::V5 => out.extend_from_slice(&[first, 3, id[0], id[1], reason]),
+            self.reasoned(out, first, &[id[0], id[1], reason], why, true);
         }
     }
 

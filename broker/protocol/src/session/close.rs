@@ -115,7 +115,8 @@ impl Session {
                     fire(now, *will, out);
                 }
                 online.advance(out);
-                let close = Request::Close { expiry_s: new_expiry_s, sent: online.progress() };
+                let acked_ahead = online.acked_ahead();
+                let close = Request::Close { expiry_s: new_expiry_s, sent: online.progress(), acked_ahead };
                 out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(close) });
                 out.actions.push(Action::Close { websocket });
             }
@@ -143,7 +144,6 @@ impl Online {
 /// `[v311:3.1.2-8] [v5:3.1.2-8]` Nobody is left to be told what becomes of it.
 fn fire(now: Now, will: Will, out: &mut Output) {
     let mut message = kept(will.message);
-    message.qos = message.qos.min(QoS::AtLeastOnce);
     message.retain = false;
     let request = match (is_outbox(&message.topic), message.qos) {
         (false, QoS::AtMostOnce) => return out.actions.push(Action::PublishLive(Arc::new(message))),

@@ -103,7 +103,7 @@ impl Session {
             return;
         };
         if opening.lost {
-            let close = Request::Close { expiry_s: None, sent: opened.sent };
+            let close = Request::Close { expiry_s: None, sent: opened.sent, acked_ahead: Vec::new() };
             out.actions.push(Action::Submit { token: 0, request: Box::new(close) });
             return;
         }
@@ -111,7 +111,8 @@ impl Session {
         opening.encoder.connack(&mut out.bytes, &ConnAck { present: opened.present, ..opening.ack.clone() });
         out.actions.push(Action::Online);
         let taken_over = opening.taken_over;
-        let online = Box::new(go_online(&self.limits, now, *opening, &opened));
+        let mut online = Box::new(go_online(&self.limits, now, *opening, &opened));
+        online.restore(&opened, out);
         if !opened.subscriptions.is_empty() {
             let changed = |subscription| ChangedFilter { subscription, existed: true };
             out.actions.push(Action::Subscribed(opened.subscriptions.into_iter().map(changed).collect()));
@@ -141,6 +142,7 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         session_expiry_s: opening.session_expiry_s,
         will: opening.will,
         pending: Pending::default(),
+        receiving: Vec::new(),
         aliases: Vec::new(),
         subscriptions: opened.subscriptions.len(),
         signals: None,
@@ -157,8 +159,10 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         catching_up_ms: None,
         opened_us: now.wall_us,
     };
-    // A session that never subscribed to a general topic has no queue to look into.
-    let reads_queue = opened.subscriptions.iter().any(|s| is_queued(&s.filter, s.qos));
+    // A session that never subscribed to a general topic has no queue to look into. What is in it comes also after
+    // UNSUBSCRIBE. [v311:3.10.4-3] [v5:3.10.4-3]
+    let reads_queue = opened.queue_head > opened.queue_acked
+        || opened.subscriptions.iter().any(|s| is_queued(&s.filter, s.qos));
     online.queue.set_wanted(reads_queue);
     for subscription in &opened.subscriptions {
         online.follow(subscription);
@@ -231,10 +235,6 @@ fn check_will(gate: &dyn Gate, version: Version, claims: &Claims, will: &Will) -
         |reason| Refusal { reason, v311: v311::NOT_AUTHORIZED, websocket: websocket::PROTOCOL, why: None };
     let message = &will.message;
     if version == Version::V5 {
-        // [v5:3.2.2-12]
-        if message.qos == QoS::ExactlyOnce {
-            return Err(refuse(v5::QOS_UNSUPPORTED));
-        }
         // [v5:3.2.2-13]
         if message.retain {
             return Err(refuse(v5::RETAIN_UNSUPPORTED));

@@ -1,5 +1,5 @@
 //! I7, I8. Deliveries: two numbered sources (the user's inbox, the session's queue of general messages) and what is not
-//! numbered (gaps, statuses, QoS 0).
+//! numbered (gaps, statuses, QoS 0). What comes back for them: `acknowledge`.
 //!
 //! ```text
 //!        acked          sent        head
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use schemas::topic::{self, UserTopic, UserTopicKind};
 use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, QoS, Seq, UserId};
 
-use super::window::{GAP_ID, INBOX_BASE, LOOSE_BASE, QUEUE_BASE, Window, id};
+use super::window::{GAP_ID, INBOX_BASE, QUEUE_BASE, Stage, Window, id};
 use super::{Online, Phase, Session};
 use crate::codec::PublishOut;
 use crate::io::{
@@ -229,6 +229,9 @@ impl Online {
             Self::tell(out, Told::OutOfOrder);
         }
         let numbered = self.inbox.qos != QoS::AtMostOnce;
+        if numbered && self.inbox.window.passes(seq) {
+            return true;
+        }
         if numbered && (self.room() == 0 || !self.inbox.window.id_is_free(seq)) {
             return false;
         }
@@ -237,9 +240,9 @@ impl Online {
         let payload = self.encoding.write(event.event);
         // Only what was committed since this session is online tells how long a live delivery takes.
         let origin = event.origin.filter(|_| event.event.at.0 * 1000 >= self.opened_us);
-        if self.send_event(&payload, packet_id, dup, out) {
+        if self.send_event(&payload, self.inbox.qos, packet_id, dup, out) {
             if numbered {
-                self.inbox.window.fly(seq, origin);
+                self.inbox.window.fly(seq, stage_of(self.inbox.qos), origin);
             }
         } else {
             // [v5:3.1.2-25]: as if it had been delivered.
@@ -249,12 +252,20 @@ impl Online {
         true
     }
 
-    fn send_event(&self, payload: &[u8], id: Option<NonZeroU16>, dup: bool, out: &mut Output) -> bool {
+    fn send_event(
+        &self,
+        payload: &[u8],
+        qos: QoS,
+        id: Option<NonZeroU16>,
+        dup: bool,
+        out: &mut Output,
+    ) -> bool {
         self.encoder.publish(
             &mut out.bytes,
             &PublishOut {
                 topic: &self.inbox.topic,
                 payload,
+                qos,
                 id,
                 dup,
                 retain: false,
@@ -287,7 +298,9 @@ impl Online {
         };
         let dup = to <= self.inbox.window.dup_to;
         let payload = self.encoding.write(&event);
-        let sent = self.send_event(&payload, numbered.then_some(GAP_ID), dup, out);
+        // It is of QoS 1, whatever is granted: the same gap announced twice tells nothing wrong.
+        let qos = self.inbox.qos.min(QoS::AtLeastOnce);
+        let sent = self.send_event(&payload, qos, numbered.then_some(GAP_ID), dup, out);
         self.inbox.gap = None;
         self.inbox.gap_in_flight = (numbered && sent).then_some((from, to));
         self.inbox.window.sent = self.inbox.window.sent.max(to);
@@ -315,7 +328,7 @@ impl Online {
         let mut last = None;
         for message in messages {
             last = Some(message.n);
-            if message.n <= self.queue.sent {
+            if message.n <= self.queue.sent || self.queue.passes(message.n) {
                 continue;
             }
             if out.bytes.len() >= high || self.room() == 0 || !self.queue.id_is_free(message.n) {
@@ -338,9 +351,9 @@ impl Online {
         let properties = message.properties.as_deref();
         let expiry_s = properties.and_then(|p| p.message_expiry_s);
         let waited_s = u32::try_from(now.wall().since(queued.at) / 1000).unwrap_or(u32::MAX);
-        // [v5:3.3.2-5] [v5:3.3.2-6]
-        let left_s = expiry_s.map(|expiry| expiry.checked_sub(waited_s));
-        if left_s == Some(None) || (left_s == Some(Some(0)) && waited_s > 0) {
+        let dup = queued.n <= self.queue.dup_to;
+        // [v5:3.3.2-5]: its time is over; but [v5:4.3.3-7] not once its delivery has begun.
+        if !dup && waited_s > 0 && expiry_s.is_some_and(|expiry| expiry <= waited_s) {
             return;
         }
         let sent = self.encoder.publish(
@@ -348,40 +361,22 @@ impl Online {
             &PublishOut {
                 topic: &message.topic,
                 payload: &message.payload,
+                qos: message.qos,
                 id: Some(id(QUEUE_BASE, queued.n)),
-                dup: queued.n <= self.queue.dup_to,
+                dup,
                 retain: queued.retain,
                 properties,
-                expiry_s: left_s.flatten(),
+                // [v5:3.3.2-6]
+                expiry_s: expiry_s.map(|expiry| expiry.saturating_sub(waited_s)),
                 content_type: None,
                 subscription_ids: queued.subscription_ids,
             },
         );
         if sent {
-            self.queue.fly(queued.n, None);
+            self.queue.fly(queued.n, stage_of(message.qos), None);
         } else {
             // [v5:3.1.2-25]
             Self::tell(out, Told::TooLarge);
-        }
-    }
-
-    /// I8. PUBACK. One for something that is not in flight is ignored. `[v5:U39]`
-    pub(super) fn acknowledge(&mut self, now: Now, id: NonZeroU16, out: &mut Output) {
-        let id_number = u64::from(id.get());
-        match id.get() {
-            0 => {}
-            QUEUE_BASE..INBOX_BASE => {
-                self.queue.land(id_number - u64::from(QUEUE_BASE));
-            }
-            INBOX_BASE..LOOSE_BASE => {
-                let landed = self.inbox.window.land(id_number - u64::from(INBOX_BASE));
-                if let Some((origin, received_us)) = landed.and_then(|flight| flight.origin) {
-                    let took_us = now.wall_us.saturating_sub(received_us);
-                    Self::tell(out, Told::Delivered { origin, took_us });
-                }
-            }
-            u16::MAX => self.inbox.gap_in_flight = None,
-            LOOSE_BASE..u16::MAX => self.loose.land(id),
         }
     }
 
@@ -409,6 +404,7 @@ impl Online {
             &PublishOut {
                 topic: &message.topic,
                 payload: &message.payload,
+                qos: QoS::AtMostOnce,
                 id: None,
                 dup: false,
                 retain,
@@ -452,12 +448,15 @@ impl Online {
             return;
         };
         let ids: Vec<u32> = matching().filter_map(|status| status.id).collect();
+        // A status is published at QoS 1. [v311:3.8.4-6] [v5:3.8.4-8]
+        let qos = qos.min(QoS::AtLeastOnce);
         let id = (qos != QoS::AtMostOnce).then(|| self.loose.fly());
         let sent = self.encoder.publish(
             &mut out.bytes,
             &PublishOut {
                 topic: &name,
                 payload,
+                qos,
                 id,
                 dup: false,
                 retain: true,
@@ -480,6 +479,14 @@ impl Online {
     /// `read_failed_ms` stays until a page arrives: it says for how long reading has failed.
     pub(super) fn retry_reads(&mut self, now: Now) {
         self.read_retry_ms = self.read_retry_ms.filter(|at| *at > now.mono_ms);
+    }
+}
+
+/// What a delivery waits for once it is sent.
+const fn stage_of(qos: QoS) -> Stage {
+    match qos {
+        QoS::ExactlyOnce => Stage::Rec,
+        _ => Stage::Ack,
     }
 }
 

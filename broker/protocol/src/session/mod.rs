@@ -1,5 +1,5 @@
-//! One connection's machine. `connect` opens it, `publish` (O1, O4) takes messages, `subscribe` filters, `deliver` (I7,
-//! I8) sends and counts acknowledgements, `timer` and `close` end it.
+//! One connection's machine. `connect` opens it, `publish` (O1, O4) takes messages, `subscribe` filters, `deliver` (I7)
+//! sends, `acknowledge` (I8) hears what of it arrived, `timer` and `close` end it.
 //!
 //! ```text
 //!  Fresh ──CONNECT──▶ Opening ──session stored──▶ Online ──▶ Ended
@@ -7,6 +7,7 @@
 //! ```
 //! Not here: bytes (`codec`), sockets and the store (`broker`).
 
+mod acknowledge;
 mod close;
 mod connect;
 mod deliver;
@@ -17,6 +18,7 @@ mod timer;
 mod window;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -24,7 +26,7 @@ use schemas::{Claims, Encoding, UserId};
 
 use crate::codec::{self, Encoder, Frame, Opening as FirstPacket, PacketError, decode};
 use crate::io::{Action, Answer, Gate, Limits, Now, Output, Told};
-use crate::packet::{Incoming, QoS2, Version, Will};
+use crate::packet::{Incoming, Version, Will};
 use crate::reason::{v5, v311, websocket};
 
 pub use close::Cause;
@@ -68,6 +70,9 @@ struct Online {
     will: Option<Box<Will>>,
     /// Requests that the store has not answered, and the acknowledgements behind them.
     pending: Pending,
+    /// Packet identifiers of publishes at QoS 2 that PUBCOMP has not ended, of an MQTT 5 client: they count against its
+    /// Receive Maximum.
+    receiving: Vec<NonZeroU16>,
     /// Topics of aliases 1, 2 …; empty until the first is used.
     aliases: Vec<Option<Arc<str>>>,
     /// Subscriptions it has, for the limit.
@@ -207,8 +212,16 @@ impl Session {
                 online.acknowledge(now, id, out);
                 Ok(())
             }
-            Incoming::QoS2(which, id) => {
-                online.unknown_id(which, id, out);
+            Incoming::PubRec { id, reason } => {
+                online.receive(now, id, reason, out);
+                Ok(())
+            }
+            Incoming::PubRel(id) => {
+                online.released(now, id, out);
+                Ok(())
+            }
+            Incoming::PubComp(id) => {
+                online.complete(id, out);
                 Ok(())
             }
             Incoming::Subscribe(subscribe) => online.subscribe(&limits, now, gate, *subscribe, out),
@@ -235,7 +248,7 @@ impl Session {
             Phase::Opening(_) if token == connect::OPEN_TOKEN => self.opened(now, answer, out),
             Phase::Online(online) => {
                 online.pending.answer(token, answer);
-                if let Err(cause) = online.settle(out) {
+                if let Err(cause) = online.settle(now, out) {
                     self.end(now, cause, out);
                 }
             }
@@ -270,15 +283,6 @@ impl Session {
 }
 
 impl Online {
-    /// QoS 2 is not announced, so no identifier of it is known. `[v5:U39]`
-    fn unknown_id(&self, which: QoS2, id: std::num::NonZeroU16, out: &mut Output) {
-        match which {
-            QoS2::Rel => self.encoder.unknown_id(&mut out.bytes, 0x70, id, v5::PACKET_ID_UNKNOWN),
-            QoS2::Rec => self.encoder.unknown_id(&mut out.bytes, 0x62, id, v5::PACKET_ID_UNKNOWN),
-            QoS2::Comp => {}
-        }
-    }
-
     fn tell(out: &mut Output, told: Told) {
         out.actions.push(Action::Told(told));
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use schemas::{Publication, Subscription};
 
-use crate::io::Answer;
+use crate::io::{Answer, Delivered};
 use crate::packet::Version;
 
 /// Packets other than PUBLISH that may wait beside a full window of them.
@@ -25,6 +25,8 @@ pub(super) struct Pending {
     first: u64,
     entries: VecDeque<Entry>,
     publishes: usize,
+    /// Those of them at QoS 2.
+    exactly_once: usize,
     /// Something was not stored: nothing more is taken in, and the front's deadline closes the connection.
     stalled: bool,
 }
@@ -39,12 +41,26 @@ struct Entry {
 /// What is to be sent.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    /// PUBACK.
+    /// PUBACK or PUBREC.
     Publish {
         /// For this packet.
         id: NonZeroU16,
+        /// QoS 2.
+        exactly_once: bool,
         /// A stored message that online sessions with QoS 0 subscriptions get once it is stored.
         live: Option<Arc<Publication>>,
+    },
+    /// PUBCOMP.
+    Release {
+        /// For this packet.
+        id: NonZeroU16,
+    },
+    /// PUBREL.
+    Receive {
+        /// For this packet.
+        id: NonZeroU16,
+        /// What it delivered.
+        delivered: Delivered,
     },
     /// SUBACK.
     Subscribe(Box<Subscribing>),
@@ -75,9 +91,9 @@ impl Pending {
         !self.stalled && publishes_fit && self.entries.len() < usize::from(receive_max) + OTHERS_MAX
     }
 
-    /// Publishes in flight.
-    pub(super) const fn publishes(&self) -> usize {
-        self.publishes
+    /// Publishes at QoS 1 in flight.
+    pub(super) const fn at_least_once(&self) -> usize {
+        self.publishes - self.exactly_once
     }
 
     /// Adds one that the store is asked about; its token.
@@ -92,6 +108,7 @@ impl Pending {
 
     fn push_entry(&mut self, since_ms: u64, what: Waiting, answer: Option<Answer>) -> u64 {
         self.publishes += usize::from(matches!(what, Waiting::Publish { .. }));
+        self.exactly_once += usize::from(matches!(what, Waiting::Publish { exactly_once: true, .. }));
         self.entries.push_back(Entry { since_ms, what, answer });
         self.first + (self.entries.len() as u64 - 1)
     }
@@ -113,6 +130,8 @@ impl Pending {
                 let entry = self.entries.pop_front()?;
                 self.first += 1;
                 self.publishes -= usize::from(matches!(entry.what, Waiting::Publish { .. }));
+                let exactly_once = matches!(entry.what, Waiting::Publish { exactly_once: true, .. });
+                self.exactly_once -= usize::from(exactly_once);
                 if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
                     self.entries = VecDeque::new();
                 }

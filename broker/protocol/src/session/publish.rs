@@ -1,6 +1,6 @@
 //! O1, O4. PUBLISH from a client: commands to the outbox, messages to general topics, typing.
 //!
-//! A PUBACK leaves only once the message, or the refusal that 3.1.1 can learn in no other way, is on disk (P1).
+//! A PUBACK or PUBREC leaves only once the message, or the refusal that 3.1.1 can learn in no other way, is on disk (P1).
 //! Not here: what commands do (the store's plan).
 
 use std::num::NonZeroU16;
@@ -13,6 +13,7 @@ use schemas::{Command, Encoding, ErrorCode, Publication, QoS};
 
 use super::pending::Waiting;
 use super::{Cause, Online};
+use crate::codec::Ack;
 use crate::io::{Action, Answer, Gate, Limits, Now, Output, Request, Told};
 use crate::packet::{Publish, Version};
 use crate::reason::v5;
@@ -20,7 +21,7 @@ use crate::reason::v5;
 /// A refused topic is reported in the inbox of a 3.1.1 client at most this often, in milliseconds (contract, section 5).
 const REPORT_INTERVAL_MS: u64 = 1_000;
 
-/// Codes that a PUBACK may carry. `[v5:3.4.2-1]`
+/// Codes that a PUBACK or PUBREC may carry. `[v5:3.4.2-1] [v5:3.5.2-1]`
 const PUBACK_CODES: [u8; 7] = [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 
 impl Online {
@@ -34,7 +35,7 @@ impl Online {
     ) -> Result<(), Cause> {
         let Publish { id, alias, mut message } = publish;
         self.resolve_alias(limits, alias, &mut message)?;
-        self.check_announced(limits, &message)?;
+        self.check_announced(limits, id, &message)?;
         if gate.publish(&self.claims, &message.topic, message.qos, message.retain).is_ok() {
             return self.accept(now, id, message, out);
         }
@@ -44,10 +45,10 @@ impl Online {
                 Ok(())
             }
             Some(id) if self.encoder.version == Version::V5 => {
-                self.refuse(now, id, ErrorCode::AclDenied, out)
+                self.refuse(now, id, message.qos, ErrorCode::AclDenied, out)
             }
             Some(_) if self.close_on_refusal => Err(Self::closing(ErrorCode::AclDenied, out)),
-            Some(id) => self.report_topic(now, id, &message.topic, out),
+            Some(id) => self.report_topic(now, id, &message, out),
         }
     }
 
@@ -83,25 +84,31 @@ impl Online {
         Ok(())
     }
 
-    fn check_announced(&self, limits: &Limits, message: &Publication) -> Result<(), Cause> {
-        // [v5:3.2.2-11] [v5:U17]; 3.1.1 cannot be told, so its connection is closed. [v311:4.8.0-2]
-        if message.qos == QoS::ExactlyOnce {
-            return Err(Cause::error(v5::QOS_UNSUPPORTED, "v5:3.2.2-11", "QoS 2 is not announced"));
-        }
+    fn check_announced(
+        &mut self,
+        limits: &Limits,
+        id: Option<NonZeroU16>,
+        message: &Publication,
+    ) -> Result<(), Cause> {
         // [v5:3.2.2-14] [v5:U18]; of a 3.1.1 client the message is delivered and not kept.
         if message.retain && self.encoder.version == Version::V5 {
             return Err(Cause::error(v5::RETAIN_UNSUPPORTED, "v5:3.2.2-14", "RETAIN is not announced"));
         }
-        // [v5:3.3.4-7] [v5:U21]
-        if message.qos != QoS::AtMostOnce
-            && self.encoder.version == Version::V5
-            && self.pending.publishes() >= usize::from(limits.receive_max)
-        {
+        let Some(id) = id.filter(|_| self.encoder.version == Version::V5) else {
+            return Ok(());
+        };
+        // [v5:3.3.4-7] [v5:U21]; at QoS 2 until PUBCOMP, and the same again counts once.
+        let again = message.qos == QoS::ExactlyOnce && self.receiving.contains(&id);
+        let in_flight = self.pending.at_least_once() + self.receiving.len();
+        if !again && in_flight >= usize::from(limits.receive_max) {
             return Err(Cause::error(
                 v5::RECEIVE_MAX,
                 "v5:3.3.4-7",
                 "more publishes in flight than announced",
             ));
+        }
+        if message.qos == QoS::ExactlyOnce && !again {
+            self.receiving.push(id);
         }
         Ok(())
     }
@@ -120,8 +127,7 @@ impl Online {
             (false, Some(id)) => {
                 let message = Arc::new(kept(message));
                 let live = Some(Arc::clone(&message));
-                let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live });
-                out.actions.push(Action::Submit { token, request: Box::new(Request::Publish(message)) });
+                self.submit(now, id, message.qos, live, Request::Publish(Arc::clone(&message)), out);
             }
             (false, None) => out.actions.push(Action::PublishLive(Arc::new(kept(message)))),
         }
@@ -137,23 +143,39 @@ impl Online {
     ) -> Result<(), Cause> {
         match read_command(message) {
             Ok(command) => {
-                let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live: None });
                 let report_refusal = self.encoder.version == Version::V311 && !self.close_on_refusal;
                 let request = Request::Command { command, received_us: now.wall_us, report_refusal };
-                out.actions.push(Action::Submit { token, request: Box::new(request) });
+                self.submit(now, id, message.qos, None, request, out);
             }
             Err(error) if self.encoder.version == Version::V5 => {
-                return self.refuse(now, id, error.code, out);
+                return self.refuse(now, id, message.qos, error.code, out);
             }
             Err(error) if self.close_on_refusal => return Err(Self::closing(error.code, out)),
             Err(error) => {
                 Self::tell(out, Told::Refused(error.code));
                 let request =
                     Request::Report { id: error.id, code: error.code, detail: error.detail, topic: None };
-                self.report(now, id, request, out);
+                self.submit(now, id, message.qos, None, request, out);
             }
         }
         Ok(())
+    }
+
+    /// Asks the store; at QoS 2 once for the packet identifier. `[v5:4.3.3-10]`
+    fn submit(
+        &mut self,
+        now: Now,
+        id: NonZeroU16,
+        qos: QoS,
+        live: Option<Arc<Publication>>,
+        request: Request,
+        out: &mut Output,
+    ) {
+        let exactly_once = qos == QoS::ExactlyOnce;
+        let token = self.pending.push(now.mono_ms, Waiting::Publish { id, exactly_once, live });
+        let request = Box::new(request);
+        let request = if exactly_once { Box::new(Request::Once { packet: id, request }) } else { request };
+        out.actions.push(Action::Submit { token, request });
     }
 
     /// `refused_publish_311 = "close"`. [v311:3.3.5-2]
@@ -180,36 +202,74 @@ impl Online {
     }
 
     /// MQTT 5: the reason code says it.
-    fn refuse(&mut self, now: Now, id: NonZeroU16, code: ErrorCode, out: &mut Output) -> Result<(), Cause> {
-        self.pending.push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Refused(code));
-        self.settle(out)
+    fn refuse(
+        &mut self,
+        now: Now,
+        id: NonZeroU16,
+        qos: QoS,
+        code: ErrorCode,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
+        self.settle_with(now, id, qos, Answer::Refused(code), out)
     }
 
-    /// 3.1.1: the message counts as acknowledged, and the inbox says that it was refused.
-    fn report_topic(&mut self, now: Now, id: NonZeroU16, topic: &str, out: &mut Output) -> Result<(), Cause> {
+    /// An answer that is known without the store, in its turn.
+    fn settle_with(
+        &mut self,
+        now: Now,
+        id: NonZeroU16,
+        qos: QoS,
+        answer: Answer,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
+        let what = Waiting::Publish { id, exactly_once: qos == QoS::ExactlyOnce, live: None };
+        self.pending.push_answered(now.mono_ms, what, answer);
+        self.settle(now, out)
+    }
+
+    /// 3.1.1: the message counts as acknowledged, and the inbox says that it was refused. `[v311:3.3.5-2]`
+    fn report_topic(
+        &mut self,
+        now: Now,
+        id: NonZeroU16,
+        message: &Publication,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
         Self::tell(out, Told::Refused(ErrorCode::AclDenied));
         let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
         if lately {
-            self.pending.push_answered(now.mono_ms, Waiting::Publish { id, live: None }, Answer::Done);
-            return self.settle(out);
+            return self.settle_with(now, id, message.qos, Answer::Done, out);
         }
         self.reported_ms = Some(now.mono_ms);
         let code = ErrorCode::AclDenied;
-        let (detail, topic) = (code.meaning().to_owned(), Some(topic.to_owned()));
-        self.report(now, id, Request::Report { id: None, code, detail, topic }, out);
+        let (detail, topic) = (code.meaning().to_owned(), Some(message.topic.to_string()));
+        let request = Request::Report { id: None, code, detail, topic };
+        self.submit(now, id, message.qos, None, request, out);
         Ok(())
     }
 
-    fn report(&mut self, now: Now, id: NonZeroU16, request: Request, out: &mut Output) {
-        let token = self.pending.push(now.mono_ms, Waiting::Publish { id, live: None });
-        out.actions.push(Action::Submit { token, request: Box::new(request) });
+    /// PUBREL: PUBCOMP once the packet identifier is free on disk. `[v311:4.3.3-2] [v5:4.3.3-11]`
+    pub(super) fn released(&mut self, now: Now, id: NonZeroU16, out: &mut Output) {
+        let token = self.pending.push(now.mono_ms, Waiting::Release { id });
+        out.actions.push(Action::Submit { token, request: Box::new(Request::Release { packet: id }) });
     }
 
     /// Sends the acknowledgements that are due, in order.
-    pub(super) fn settle(&mut self, out: &mut Output) -> Result<(), Cause> {
+    pub(super) fn settle(&mut self, now: Now, out: &mut Output) -> Result<(), Cause> {
         while let Some((what, answer)) = self.pending.pop() {
             match (what, answer) {
-                (Waiting::Publish { id, live }, answer) => self.published(id, live, &answer, out)?,
+                (Waiting::Publish { id, exactly_once, live }, answer) => {
+                    let ack = if exactly_once { Ack::PubRec } else { Ack::PubAck };
+                    self.published(id, ack, live, &answer, out)?;
+                }
+                (Waiting::Release { id }, answer) => {
+                    self.receiving.retain(|held| *held != id);
+                    // [v5:U39] [v5:3.7.2-1]
+                    let unknown = answer == Answer::Released(false);
+                    let reason = if unknown { v5::PACKET_ID_UNKNOWN } else { v5::SUCCESS };
+                    self.encoder.acknowledge(&mut out.bytes, Ack::PubComp, id, reason, None);
+                }
+                (Waiting::Receive { id, delivered }, _) => self.release(now, id, delivered, out),
                 (Waiting::Subscribe(subscribing), Answer::Subscribed(results)) => {
                     self.subscribed(*subscribing, &results, out);
                 }
@@ -224,16 +284,18 @@ impl Online {
     }
 
     fn published(
-        &self,
+        &mut self,
         id: NonZeroU16,
+        ack: Ack,
         live: Option<Arc<Publication>>,
         answer: &Answer,
         out: &mut Output,
     ) -> Result<(), Cause> {
         let Answer::Refused(code) = *answer else {
-            // [v311:4.3.2-2] [v5:4.3.2-4]
-            self.encoder.puback(&mut out.bytes, id, v5::SUCCESS, None);
-            out.actions.extend(live.map(Action::PublishLive));
+            // [v311:4.3.2-2] [v5:4.3.2-4] [v311:4.3.3-2] [v5:4.3.3-8]
+            self.encoder.acknowledge(&mut out.bytes, ack, id, v5::SUCCESS, None);
+            let first_time = *answer != Answer::Repeated;
+            out.actions.extend(live.filter(|_| first_time).map(Action::PublishLive));
             return Ok(());
         };
         if self.close_on_refusal {
@@ -241,7 +303,9 @@ impl Online {
         }
         Self::tell(out, Told::Refused(code));
         let reason = if PUBACK_CODES.contains(&code.mqtt()) { code.mqtt() } else { v5::IMPLEMENTATION };
-        self.encoder.puback(&mut out.bytes, id, reason, Some(code.as_str()));
+        // [v5:4.3.3-9]
+        self.receiving.retain(|held| *held != id);
+        self.encoder.acknowledge(&mut out.bytes, ack, id, reason, Some(code.as_str()));
         Ok(())
     }
 }

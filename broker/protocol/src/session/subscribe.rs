@@ -15,9 +15,6 @@ use crate::io::{Action, Answer, ChangedFilter, Gate, Limits, Now, Output, Reques
 use crate::packet::{Filter, Start, Subscribe};
 use crate::reason::v5;
 
-/// Highest QoS that is granted so far. `[v5:3.2.2-10]`
-const QOS_MAX: QoS = QoS::AtLeastOnce;
-
 impl Online {
     pub(super) fn subscribe(
         &mut self,
@@ -51,7 +48,7 @@ impl Online {
         let waiting = Waiting::Subscribe(Box::new(Subscribing { id, codes, granted }));
         if filters.is_empty() {
             self.pending.push_answered(now.mono_ms, waiting, Answer::Subscribed(Vec::new()));
-            return self.settle(out);
+            return self.settle(now, out);
         }
         let token = self.pending.push(now.mono_ms, waiting);
         let request = Request::Subscribe { filters, start };
@@ -74,7 +71,7 @@ impl Online {
         if is_own(self, &filter.filter, UserTopicKind::Inbox) && start == Start::Invalid {
             return Err(v5::IMPLEMENTATION);
         }
-        Ok(filter.qos.min(QOS_MAX))
+        Ok(filter.qos)
     }
 
     /// The store has taken the granted filters.

@@ -20,14 +20,37 @@ pub(super) const INBOX_BASE: u16 = 32_001;
 pub(super) const LOOSE_BASE: u16 = 64_001;
 /// Packet identifier of `inbox.gap`, of which one is in flight at a time.
 pub(super) const GAP_ID: NonZeroU16 = NonZeroU16::MAX;
+/// Acknowledged deliveries above a cursor that are stored at the end of a connection; more come again, with DUP.
+const ACKED_AHEAD_MAX: usize = 1_000;
 /// Slots of the list of deliveries in flight that are kept when it runs empty: an idle connection holds no memory for a
 /// window it once filled.
 const KEPT_SLOTS: usize = 8;
+
+/// What a delivery in flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// PUBACK: QoS 1.
+    Ack,
+    /// PUBREC: QoS 2.
+    Rec,
+    /// The store, to have PUBREC on disk.
+    Storing,
+    /// PUBCOMP: PUBREL was sent.
+    Comp,
+}
+
+impl Stage {
+    /// Is it the client's? `[v5:4.3.3-6]`: then it never comes again, and holds no cursor back.
+    const fn is_received(self) -> bool {
+        matches!(self, Self::Comp)
+    }
+}
 
 /// A delivery in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
     pub(super) n: u64,
+    pub(super) stage: Stage,
     /// To be measured when it is acknowledged.
     pub(super) origin: Option<(Origin, u64)>,
 }
@@ -41,8 +64,10 @@ pub(super) struct Window {
     pub(super) head: u64,
     /// What comes again up to here has DUP.
     pub(super) dup_to: u64,
-    /// Sent and not acknowledged, rising.
+    /// Sent and not over, rising.
     pub(super) flight: VecDeque<Flight>,
+    /// Numbers above `sent` that the client had received on an earlier connection: they do not come again.
+    pub(super) received: Vec<u64>,
     /// Where the cursor was last moved to.
     pub(super) advanced: u64,
     /// A page is being read.
@@ -70,7 +95,8 @@ impl Window {
     }
 
     pub(super) fn acked(&self) -> u64 {
-        self.flight.front().map_or(self.sent, |first| first.n - 1)
+        let first = self.flight.iter().find(|flight| !flight.stage.is_received());
+        first.map_or(self.sent, |first| first.n - 1)
     }
 
     pub(super) fn backlog(&self) -> u64 {
@@ -91,22 +117,70 @@ impl Window {
 
     /// Is there an identifier for this number that no number in flight has? If not, nothing is read until one lands.
     pub(super) fn id_is_free(&mut self, n: u64) -> bool {
-        self.blocked = self.flight.front().is_some_and(|first| n - first.n >= IDS_PER_SOURCE);
+        let first = self.flight.front();
+        self.blocked = first.is_some_and(|first| n.saturating_sub(first.n) >= IDS_PER_SOURCE);
         !self.blocked
     }
 
-    pub(super) fn fly(&mut self, n: u64, origin: Option<(Origin, u64)>) {
-        self.flight.push_back(Flight { n, origin });
+    /// A number is sent, and then waits.
+    pub(super) fn fly(&mut self, n: u64, stage: Stage, origin: Option<(Origin, u64)>) {
+        // Behind all but those that were received ahead of it on an earlier connection.
+        let at = self.flight.partition_point(|flight| flight.n < n);
+        self.flight.insert(at, Flight { n, stage, origin });
     }
 
-    pub(super) fn land(&mut self, n_of_id: u64) -> Option<Flight> {
-        let at = self.flight.iter().position(|flight| flight.n % IDS_PER_SOURCE == n_of_id)?;
+    /// A number that the client had received on an earlier connection; `owed`: it waits for PUBREL.
+    pub(super) fn restore(&mut self, n: u64, owed: bool) {
+        if owed {
+            self.fly(n, Stage::Comp, None);
+        }
+        if n > self.sent {
+            self.received.push(n);
+        }
+    }
+
+    /// Was it received on an earlier connection? Then it is passed over.
+    pub(super) fn passes(&mut self, n: u64) -> bool {
+        let passes = self.received.contains(&n);
+        if passes {
+            self.sent = n;
+            self.received.retain(|received| *received > n);
+        }
+        passes
+    }
+
+    /// The delivery that a packet identifier stands for, while it waits for this.
+    pub(super) fn waiting(&mut self, n_of_id: u64, stage: Stage) -> Option<&mut Flight> {
+        let is_it = |flight: &&mut Flight| flight.n % IDS_PER_SOURCE == n_of_id && flight.stage == stage;
+        self.flight.iter_mut().find(is_it)
+    }
+
+    /// Does a packet identifier stand for anything?
+    pub(super) fn has(&self, n_of_id: u64) -> bool {
+        self.flight.iter().any(|flight| flight.n % IDS_PER_SOURCE == n_of_id)
+    }
+
+    /// A delivery is over.
+    pub(super) fn land(&mut self, n: u64) -> Option<Flight> {
+        let at = self.flight.iter().position(|flight| flight.n == n)?;
         let landed = self.flight.remove(at);
         self.blocked = false;
         if self.flight.is_empty() && self.flight.capacity() > KEPT_SLOTS {
             self.flight = VecDeque::new();
         }
         landed
+    }
+
+    /// Numbers above the cursor that are acknowledged; those that wait for PUBCOMP are stored already. `[v5:4.4.0-2]`
+    pub(super) fn acked_ahead(&self) -> impl Iterator<Item = u64> {
+        let acked = if self.wanted { self.acked() } else { self.sent };
+        let mut flights = self.flight.iter().map(|flight| flight.n).peekable();
+        (acked + 1..=self.sent)
+            .filter(move |n| {
+                while flights.next_if(|flight| flight < n).is_some() {}
+                flights.peek() != Some(n)
+            })
+            .take(ACKED_AHEAD_MAX)
     }
 }
 
@@ -163,10 +237,11 @@ impl Inbox {
     pub(super) fn start(&mut self, subscription: &Subscription, cursor: OpenInbox, dup_to: u64) {
         let mut window = Window::at(cursor.acked, dup_to);
         // [v311:3.10.4-3] [v5:3.10.4-3]: what is in flight from an earlier subscription may still be acknowledged, unless
-        // its numbers come again.
-        if self.window.sent <= cursor.acked {
-            window.flight = std::mem::take(&mut self.window.flight);
-        }
+        // its numbers come again. What was received is only waiting for PUBCOMP, and does not come again.
+        let again = self.window.sent > cursor.acked;
+        window.flight = std::mem::take(&mut self.window.flight);
+        window.flight.retain(|flight| !again || matches!(flight.stage, Stage::Storing | Stage::Comp));
+        window.received = window.flight.iter().map(|flight| flight.n).filter(|n| *n > cursor.acked).collect();
         window.wanted = true;
         window.reading = false;
         self.window = window;

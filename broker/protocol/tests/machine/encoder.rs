@@ -3,11 +3,11 @@
 use std::num::NonZeroU16;
 
 use broker_protocol::Version;
-use broker_protocol::codec::{ConnAck, Encoder, PublishOut};
+use broker_protocol::codec::{Ack, ConnAck, Encoder, PublishOut};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use rmqtt_codec::{v3, v5};
-use schemas::PublishProperties;
+use schemas::{PublishProperties, QoS};
 use tokio_util::codec::Decoder;
 
 const FIVE: Encoder = Encoder { version: Version::V5, packet_bytes_max: u32::MAX, problem_info: true };
@@ -56,14 +56,16 @@ proptest! {
         topic in "[a-z/é]{1,300}",
         payload in proptest::collection::vec(any::<u8>(), 0..20_000),
         id in any::<Option<NonZeroU16>>(),
+        twice in any::<bool>(),
         dup in any::<bool>(),
         retain in any::<bool>(),
         properties in properties(),
         expiry_s in proptest::option::of(1..u32::MAX),
         subscription_ids in proptest::collection::vec(1..268_435_455_u32, 0..4),
     ) {
+        let qos = match (id, twice) { (None, _) => QoS::AtMostOnce, (_, false) => QoS::AtLeastOnce, _ => QoS::ExactlyOnce };
         let publish = PublishOut {
-            topic: &topic, payload: &payload, id, dup, retain, properties: Some(&properties), expiry_s,
+            topic: &topic, payload: &payload, qos, id, dup, retain, properties: Some(&properties), expiry_s,
             content_type: None, subscription_ids: &subscription_ids,
         };
         let mut out = Vec::new();
@@ -71,7 +73,7 @@ proptest! {
         let v5::Packet::Publish(read) = read5(&out) else { panic!("not a PUBLISH") };
         prop_assert_eq!(&*read.topic, &topic);
         prop_assert_eq!(&read.payload[..], &payload[..]);
-        prop_assert_eq!(read.packet_id, id);
+        prop_assert_eq!((read.packet_id, read.qos as u8), (id, qos as u8));
         prop_assert_eq!((read.dup, read.retain), (dup && id.is_some(), retain));
         let found = read.properties.unwrap();
         prop_assert_eq!(found.is_utf8_payload, properties.payload_is_utf8.unwrap_or(false));
@@ -103,7 +105,7 @@ proptest! {
     fn acknowledgements_fit_the_client(id in any::<NonZeroU16>(), max in 1_u32..80, problem_info in any::<bool>()) {
         let encoder = Encoder { packet_bytes_max: max, problem_info, ..FIVE };
         let mut out = Vec::new();
-        encoder.puback(&mut out, id, 0x87, Some("acl_denied"));
+        encoder.acknowledge(&mut out, Ack::PubAck, id, 0x87, Some("acl_denied"));
         prop_assert!(out.len() <= max as usize);
         if max >= 5 {
             let v5::Packet::PublishAck(ack) = read5(&out) else { panic!("not a PUBACK") };
@@ -132,7 +134,7 @@ fn the_others_read_back() {
     FIVE.connack(&mut out, &ack);
     let v5::Packet::ConnectAck(read) = read5(&out) else { panic!("not a CONNACK") };
     assert!(read.session_present && !read.retain_available && !read.shared_subscription_available);
-    assert_eq!((read.max_qos as u8, read.receive_max.get(), read.topic_alias_max), (1, 256, 16));
+    assert_eq!((read.max_qos as u8, read.receive_max.get(), read.topic_alias_max), (2, 256, 16));
     assert_eq!((read.assigned_client_id.as_deref(), read.server_keepalive_sec), (Some("auto"), Some(30)));
     assert_eq!((read.max_packet_size, read.session_expiry_interval_secs), (Some(1000), Some(9)));
     out.clear();
@@ -145,7 +147,7 @@ fn the_others_read_back() {
     OLD.unsuback(&mut out, id, &[0, 0x11]);
     assert_eq!(out, [0xB0, 2, 0, 7], "[v311:3.11] has no payload");
     out.clear();
-    FIVE.unknown_id(&mut out, 0x70, id, 0x92);
+    FIVE.acknowledge(&mut out, Ack::PubComp, id, 0x92, None);
     assert_eq!(out, [0x70, 3, 0, 7, 0x92]);
     out.clear();
     OLD.disconnect(&mut out, 0x8E, None);

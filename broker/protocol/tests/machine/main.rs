@@ -5,5 +5,6 @@
 mod anything;
 mod clauses;
 mod encoder;
+mod exactly_once;
 mod session;
 mod world;

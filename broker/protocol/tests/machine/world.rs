@@ -1,11 +1,12 @@
 //! One session, one client, a store of a few lines, and a clock that moves when it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use broker_protocol::{
-    Action, Admission, Answer, Cause, Denied, Gate, InboxEvent, InboxPage, Limits, Now, OpenInbox, Opened,
-    Origin, Output, Progress, QueueMessage, QueuePage, Refused, Request, Session, SubscribedFilter, Told,
+    Action, Admission, Answer, Cause, Delivered, Denied, Gate, InboxEvent, InboxPage, Limits, Now, OpenInbox,
+    Opened, Origin, Output, Progress, QueueMessage, QueuePage, Refused, Request, Session, SubscribedFilter,
+    Told,
 };
 use bytes::BytesMut;
 use schemas::{
@@ -55,6 +56,10 @@ pub(crate) struct Stored {
     pub(crate) inbox: Option<OpenInbox>,
     pub(crate) acked: Progress,
     pub(crate) sent: Progress,
+    /// Packet identifiers of publishes at QoS 2.
+    pub(crate) packets: BTreeSet<u16>,
+    /// Deliveries received; true: PUBREL is owed.
+    pub(crate) received: BTreeMap<Delivered, bool>,
 }
 
 /// See the module.
@@ -264,11 +269,30 @@ impl World {
                     subscriptions: self.stored.subscriptions.clone(),
                     inbox,
                     queue_acked: self.stored.acked.queue,
+                    queue_head: self.heads().queue,
                     sent: self.stored.sent,
+                    received: self.stored.received.iter().map(|(d, owed)| (*d, *owed)).collect(),
                 }))
             }
-            Request::Close { sent, .. } => {
+            Request::Close { sent, acked_ahead, .. } => {
                 self.stored.sent = sent;
+                self.stored.received.extend(acked_ahead.into_iter().map(|delivered| (delivered, false)));
+                return;
+            }
+            Request::Once { packet, request } => {
+                if !self.stored.packets.insert(packet.get()) {
+                    Answer::Repeated
+                } else {
+                    return self.store(token, *request);
+                }
+            }
+            Request::Release { packet } => Answer::Released(self.stored.packets.remove(&packet.get())),
+            Request::Received(delivered) => {
+                self.stored.received.insert(delivered, true);
+                Answer::Done
+            }
+            Request::Complete(delivered) => {
+                self.stored.received.insert(delivered, false);
                 return;
             }
             Request::Subscribe { filters, .. } => {

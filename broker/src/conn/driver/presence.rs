@@ -89,7 +89,8 @@ impl<T: Transport> Connection<T> {
             && owner.connection > 0
             && !owner.closed
         {
-            let request = Request::Close { expiry_s: None, sent: Progress::default() };
+            let request =
+                Request::Close { expiry_s: None, sent: Progress::default(), acked_ahead: Vec::new() };
             let op = store_io::op_of(request, owner);
             if let Some(permit) = self.hub.store.try_permit(op.cost()) {
                 self.hub.store.submit(op, permit, 0, Arc::clone(&self.mailbox) as Arc<dyn CommitSink>);

@@ -1,4 +1,4 @@
-//! `shard_rows`: rows that a start has to read as a whole: users, sessions, subscriptions, open sends, webhooks not
+//! `shard_rows`: rows that a start has to read as a whole: users, sessions, subscriptions, QoS 2 flows, open sends, webhooks not
 //! worked off; and the store's own facts and the directory.
 //!
 //! Partition: one per shard and kind, `part` = one zero byte. A million sessions of three subscriptions are 16,000 and
@@ -17,6 +17,7 @@ pub(super) const SPACE: Space = Space {
         (Table::User as u8, Layout::Sharded),
         (Table::Session as u8, Layout::Sharded),
         (Table::Subscription as u8, Layout::Sharded),
+        (Table::Exchange as u8, Layout::Sharded),
         (Table::Open as u8, Layout::Sharded),
         (Table::Progress as u8, Layout::Sharded),
         (DIRECTORY, Layout::Sharded),
