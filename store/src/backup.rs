@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::engine::{Batch, KeyRange, Order, Rows};
 use crate::error::ReadError;
 use crate::plan::send::{ATTEMPTING, QUEUED};
-use crate::rows::{FORMAT, Key, OpenRow, Table, decode, encode, keys};
+use crate::rows::{FORMAT, Key, OLDEST_FORMAT, OpenRow, Table, decode, encode, keys};
 
 /// The file in the folder of a backup.
 pub const FILE: &str = "inboxd.backup";
@@ -325,7 +326,7 @@ impl Reader {
         if first[..8] != MAGIC[..] {
             return Err(reader.damaged("it does not begin as a backup does"));
         }
-        reader.expect_version("version", number(&first[8..12]), VERSION)?;
+        reader.expect_version("version", number(&first[8..12]), VERSION..=VERSION)?;
         let header_len = number(&first[12..16]) as usize;
         if header_len > HEADER_BYTES_MAX {
             return Err(reader.damaged("its header is too long"));
@@ -334,15 +335,21 @@ impl Reader {
         reader.hash = chained(&reader.hash, &[&first, &header]);
         let header: Header =
             serde_json::from_slice(&header).map_err(|e| reader.damaged(&format!("its header: {e}")))?;
-        reader.expect_version("store format", header.format, FORMAT)?;
+        reader.expect_version("store format", header.format, OLDEST_FORMAT..=FORMAT)?;
         (reader.epoch, reader.taken_at) = (header.epoch, header.taken_at);
         Ok(reader)
     }
 
-    fn expect_version(&self, what: &'static str, found: u32, expected: u32) -> Result<(), BackupError> {
-        if found == expected {
+    fn expect_version(
+        &self,
+        what: &'static str,
+        found: u32,
+        readable: RangeInclusive<u32>,
+    ) -> Result<(), BackupError> {
+        if readable.contains(&found) {
             return Ok(());
         }
+        let expected = *readable.end();
         Err(BackupError::Format { path: self.path.display().to_string(), what, found, expected })
     }
 

@@ -15,7 +15,7 @@ use crate::keys::SessionKey;
 use crate::ops::{Op, Outcome, Progress};
 use crate::plan::view::View;
 use crate::plan::{Effects, Plan};
-use crate::rows::{FORMAT, decode, decode_u128, encode, keys};
+use crate::rows::{FORMAT, OLDEST_FORMAT, decode, decode_u128, encode, keys};
 use crate::settings::Settings;
 use crate::space::{Watermark, needs_room};
 use crate::tails::Tails;
@@ -135,6 +135,12 @@ impl Turn {
         if batch.is_empty() { Ok(()) } else { self.rows.commit(batch, planned.durable) }
     }
 
+    /// Everybody was told: the engine may do a little of what it put off. After an error as after one of
+    /// [`Turn::write`].
+    pub(crate) fn settle(&self) -> Result<(), CommitError> {
+        self.rows.settle()
+    }
+
     /// Has retention a step to make?
     pub(crate) fn sweep_is_due(&self, now: Millis) -> bool {
         self.plan.sweep_is_due(now)
@@ -210,23 +216,24 @@ pub(crate) fn read_format(rows: &dyn Rows, path: &str) -> Result<Option<Epoch>, 
         return Ok(None);
     };
     let found: u32 = decode(&format_key, &value)?;
-    if found != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&found) {
         return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
     }
     let value = rows.get(&epoch_key)?.unwrap_or_default();
     Ok(Some(Epoch(decode_u128(&epoch_key, &value)?)))
 }
 
-/// The epoch of a store, which is made where there is none.
+/// The epoch of a store, which is made where there is none, and brought to our format where it has an older one.
 fn check_format(rows: &dyn Rows, settings: &Settings, path: &str) -> Result<Epoch, OpenError> {
+    let format = (keys::meta("format"), Some(encode(&FORMAT)));
     if let Some(epoch) = read_format(rows, path)? {
+        if rows.get(&format.0)? != format.1 {
+            rows.commit([format].into(), true)?;
+        }
         return Ok(epoch);
     }
     let epoch = settings.new_epoch;
-    let batch = [
-        (keys::meta("format"), Some(encode(&FORMAT))),
-        (keys::meta("epoch"), Some(epoch.0.to_be_bytes().to_vec())),
-    ];
+    let batch = [format, (keys::meta("epoch"), Some(epoch.0.to_be_bytes().to_vec()))];
     rows.commit(batch.into(), true)?;
     Ok(epoch)
 }

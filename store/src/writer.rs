@@ -239,7 +239,8 @@ impl Writer {
         }
         let listeners = self.shared.listeners.read().unwrap_or_else(PoisonError::into_inner);
         planned.tell(&self.shared.tails, &listeners);
-        Ok(())
+        drop(listeners);
+        self.turn.settle()
     }
 }
 

@@ -1,4 +1,5 @@
-//! A store that format 1 wrote is still read: `fixtures/v1/store.pack`, kept as the program of that day left it.
+//! A store that an older program wrote is still read: `fixtures/v*/store.pack`, kept as the program of that day left it.
+//! Format 2 was left as a crash leaves it, with records that are to be worked off.
 //!
 //! Where the file is missing, the test writes it with the present program and fails, so that it is looked at and
 //! committed: that is how the fixture of a new format is made. An old one is never made anew.
@@ -89,18 +90,34 @@ fn ids(events: &[Event]) -> Vec<EventId> {
     events.iter().map(|event| event.id).collect()
 }
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1/store.pack")
+fn fixture(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version).join("store.pack")
+}
+
+/// The folder as it is while the store is open: what a crash leaves.
+async fn make(path: &Path) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new(Embedded(folder.path().to_owned())).await;
+    fill(&world).await;
+    std::fs::create_dir_all(path.parent().expect("it is in a folder")).expect("a folder is made");
+    std::fs::write(path, pack::pack(folder.path())).expect("the fixture is written");
+    world.finish().await;
 }
 
 #[tokio::test]
 async fn a_store_of_format_1_is_read_and_goes_on() {
+    is_read_and_goes_on("v1").await;
+}
+
+#[tokio::test]
+async fn a_store_of_format_2_is_read_and_goes_on() {
+    is_read_and_goes_on("v2").await;
+}
+
+async fn is_read_and_goes_on(version: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let Ok(packed) = std::fs::read(fixture()) else {
-        let world = World::new(Embedded(folder.path().to_owned())).await;
-        fill(&world).await;
-        world.finish().await;
-        std::fs::write(fixture(), pack::pack(folder.path())).expect("the fixture is written");
+    let Ok(packed) = std::fs::read(fixture(version)) else {
+        make(&fixture(version)).await;
         panic!("there was no fixture; it was made now, look at it and commit it");
     };
     pack::unpack(&packed, folder.path());

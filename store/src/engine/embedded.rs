@@ -13,6 +13,7 @@ use std::sync::Arc;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use schemas::{Epoch, Millis};
 
+use super::behind::{Behind, Limits, RECORD};
 use super::{Batch, Each, KeyRange, Order, Rows};
 use crate::Store;
 use crate::backup::{self, BackupError, Snapshot};
@@ -49,12 +50,17 @@ pub fn open(
     Log::start(Arc::new(open_rows(path, sizes)?), settings, clock, &path.display().to_string())
 }
 
-fn open_rows(path: &Path, sizes: Sizes) -> Result<Fjall, OpenError> {
+fn open_rows(path: &Path, sizes: Sizes) -> Result<Behind, OpenError> {
+    Ok(Behind::open(open_tables(path, sizes)?, Limits::default())?)
+}
+
+fn open_tables(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
     let shown = path.display().to_string();
-    Fjall::open(path, sizes).map_err(|error| match error {
-        fjall::Error::Locked => OpenError::InUse { path: shown },
-        other => OpenError::Engine { path: shown, why: other.to_string() },
-    })
+    match Fjall::open(path, sizes) {
+        Ok(rows) => Ok(Arc::new(rows)),
+        Err(fjall::Error::Locked) => Err(OpenError::InUse { path: shown }),
+        Err(other) => Err(OpenError::Engine { path: shown, why: other.to_string() }),
+    }
 }
 
 /// A store that no process has open, to be checked or backed up as it is: nothing is recovered and nothing changed.
@@ -123,17 +129,17 @@ pub fn verify(
     Ok(snapshot(path, sizes, Millis::default())?.verify(progress)?)
 }
 
-/// The rows of a folder alone, for a simulation that puts faults above them.
+/// The tables of a folder alone, for a simulation that puts faults between them and what stands above.
 ///
 /// # Errors
 /// [`OpenError`]: the folder cannot be used, or is in use.
 #[cfg(feature = "simulation")]
-pub(crate) fn rows(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
-    Ok(Arc::new(open_rows(path, sizes)?))
+pub(crate) fn tables(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
+    open_tables(path, sizes)
 }
 
 /// Tables that are written together and read alike share a keyspace: each keyspace costs a memtable.
-const SPACES: [&str; 5] = ["log", "inbox", "queue", "journal", "rest"];
+const SPACES: [&str; 6] = ["log", "inbox", "queue", "journal", "rest", "record"];
 
 const fn space_of(table: u8) -> usize {
     const LOG: u8 = Table::Log as u8;
@@ -146,6 +152,7 @@ const fn space_of(table: u8) -> usize {
         INBOX => 1,
         QUEUE => 2,
         JOURNAL => 3,
+        RECORD => 5,
         _ => 4,
     }
 }

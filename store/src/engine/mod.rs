@@ -1,11 +1,14 @@
 //! Where rows stand: an engine keeps sorted bytes and commits batches atomically. Nothing of what rows mean is here.
 //!
 //! [`memory`] is the model: the contract in its plainest form, for tests and simulation. [`embedded`] is fjall, the
-//! default; `scylla` is a log and rows on a cluster. Each gives an `Arc<dyn Store>` made of the same commit plan, writer
+//! default, with [`behind`] above it; `scylla` is a log and rows on a cluster. Each gives an `Arc<dyn Store>` made of the same commit plan, writer
 //! and readers.
 
+pub(crate) mod behind;
 pub mod embedded;
 pub mod memory;
+pub(crate) mod overlay;
+pub(crate) mod record;
 #[cfg(feature = "scylla")]
 pub mod scylla;
 
@@ -80,6 +83,12 @@ pub(crate) trait Rows: Send + Sync + 'static {
 
     /// Makes durable whatever was committed without sync.
     fn sync(&self) -> Result<(), CommitError>;
+
+    /// Between two groups, after everybody was told: an engine may do a little of what it put off. An error is one of
+    /// [`Rows::commit`].
+    fn settle(&self) -> Result<(), CommitError> {
+        Ok(())
+    }
 
     /// All rows as they are now, whatever is committed later; it takes no commits. Not every engine can.
     fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {

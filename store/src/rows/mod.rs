@@ -34,7 +34,13 @@ pub(crate) use session::{CursorRow, SessionRow};
 pub(crate) use user::UserRow;
 
 /// Version of the whole format: in the store's `meta` row, checked at open.
-pub(crate) const FORMAT: u32 = 1;
+///
+/// - 1: every change stands in its table.
+/// - 2: some changes may stand in records (`engine::behind`), which a program of format 1 would not see. A store of
+///   format 1 is one of format 2 without records.
+pub(crate) const FORMAT: u32 = 2;
+/// The oldest format that is read.
+pub(crate) const OLDEST_FORMAT: u32 = 1;
 /// Version byte of every value.
 const VALUE_VERSION: u8 = 1;
 
@@ -111,6 +117,17 @@ impl Table {
         Self::Parked,
         Self::Exchange,
     ];
+
+    /// Are its rows written once and read by number? An engine with a write-behind layer writes them at once; all others
+    /// are small, change again soon, and may come to their tables later (`engine::behind`). `table` is a key's first byte.
+    pub(crate) const fn is_direct(table: u8) -> bool {
+        const META: u8 = Table::Meta as u8;
+        const LOG: u8 = Table::Log as u8;
+        const INBOX: u8 = Table::Inbox as u8;
+        const QUEUE: u8 = Table::Queue as u8;
+        const JOURNAL: u8 = Table::Journal as u8;
+        matches!(table, META | LOG | INBOX | QUEUE | JOURNAL)
+    }
 
     /// For error messages.
     pub(crate) fn name(byte: u8) -> &'static str {

@@ -10,10 +10,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Planted;
+use crate::engine::behind::{Behind, Limits};
+use crate::engine::overlay::{self, changes_of};
 use crate::engine::{Batch, Each, KeyRange, Order, Rows, embedded, memory};
 use crate::error::{CommitError, OpenError, ReadError};
-use crate::rows::{StateRow, Table, decode, encode};
 use crate::verify::Report;
+
+/// Small, so that a simulated minute turns the write-behind layer over many times.
+pub(super) const LIMITS: Limits = Limits { rows: 24, records: 6, bytes: 4_096, step: 5 };
 
 /// A disk that outlives the steppers on it. Clones are the same disk.
 #[derive(Clone)]
@@ -47,7 +51,7 @@ impl Disk {
     /// # Errors
     /// [`OpenError`]: the folder cannot be used.
     pub fn embedded(folder: PathBuf) -> Result<Self, OpenError> {
-        let engine = embedded::rows(&folder, embedded::Sizes::default())?;
+        let engine = embedded::tables(&folder, embedded::Sizes::default())?;
         Ok(Self::new(Some(folder), engine))
     }
 
@@ -92,7 +96,7 @@ impl Disk {
         if let Some(folder) = state.folder.clone() {
             // The old one must be gone before another may take its folder.
             state.engine = None;
-            state.engine = Some(embedded::rows(&folder, embedded::Sizes::default())?);
+            state.engine = Some(embedded::tables(&folder, embedded::Sizes::default())?);
         }
         Ok(())
     }
@@ -102,12 +106,12 @@ impl Disk {
     /// # Errors
     /// [`ReadError`] where the engine cannot be read.
     pub fn verify(&self) -> Result<Report, ReadError> {
-        let engine = self.state().engine()?;
-        crate::verify::verify(&*engine, &mut |_, _, _| {})
+        let rows = Behind::open(self.state().engine()?, LIMITS)?;
+        crate::verify::verify(&rows, &mut |_, _, _| {})
     }
 
     /// Whether the next write gets no certain answer.
-    pub(super) fn fail_next(&self, fail: bool) {
+    pub(crate) fn fail_next(&self, fail: bool) {
         self.state().fail_next = fail;
     }
 }
@@ -140,7 +144,8 @@ fn merged(mut older: Batch, newer: Batch) -> Batch {
 }
 
 /// The disk as one owner of the store uses it.
-pub(super) struct Owner {
+#[derive(Clone)]
+pub(crate) struct Owner {
     disk: Disk,
     fence: u64,
     planted: Option<Planted>,
@@ -148,34 +153,20 @@ pub(super) struct Owner {
 
 impl Owner {
     /// A new owner: those before it are fenced off.
-    pub(super) fn new(disk: &Disk, planted: Option<Planted>) -> Self {
+    pub(crate) fn new(disk: &Disk, planted: Option<Planted>) -> Self {
         let mut state = disk.state();
         state.fence += 1;
         Self { disk: disk.clone(), fence: state.fence, planted }
-    }
-
-    /// Somebody who only reads.
-    pub(super) fn reader(disk: &Disk) -> Self {
-        Self { disk: disk.clone(), fence: 0, planted: None }
-    }
-
-    fn blinded(&self, key: &[u8], value: Vec<u8>) -> Result<Vec<u8>, ReadError> {
-        if self.planted != Some(Planted::StatusOverwritten) || key.first() != Some(&(Table::State as u8)) {
-            return Ok(value);
-        }
-        let row: StateRow = decode(key, &value)?;
-        Ok(encode(&StateRow { status: None, ..row }))
     }
 }
 
 impl Rows for Owner {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let state = self.disk.state();
-        let value = match state.seen.get(key) {
-            Some(change) => change.clone(),
-            None => state.engine()?.get(key)?,
-        };
-        value.map(|value| self.blinded(key, value)).transpose()
+        match state.seen.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => state.engine()?.get(key),
+        }
     }
 
     fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
@@ -183,52 +174,22 @@ impl Rows for Owner {
             return Ok(());
         }
         // Copied, because `each` may read other rows.
-        let (engine, mut seen) = {
+        let (engine, seen) = {
             let state = self.disk.state();
-            let range = range.from.clone()..range.to.clone();
-            let seen: Vec<_> = state.seen.range(range).map(|(k, v)| (k.clone(), v.clone())).collect();
-            (state.engine()?, seen)
+            (state.engine()?, changes_of(&[&state.seen], range))
         };
-        // Taken from the end, so the next one stands last.
-        if order == Order::Ascending {
-            seen.reverse();
-        }
-        let mut go_on = true;
-        engine.scan(range, order, &mut |key, value| {
-            while go_on && let Some((change, _)) = seen.last() {
-                let hides = change.as_slice() == key;
-                let before = match order {
-                    Order::Ascending => change.as_slice() < key,
-                    Order::Descending => change.as_slice() > key,
-                };
-                if !hides && !before {
-                    break;
-                }
-                if let Some((change, Some(value))) = seen.pop() {
-                    go_on = each(&change, &value)?;
-                }
-                if hides {
-                    return Ok(go_on);
-                }
-            }
-            go_on = go_on && each(key, value)?;
-            Ok(go_on)
-        })?;
-        while go_on && let Some((key, change)) = seen.pop() {
-            if let Some(value) = change {
-                go_on = each(&key, &value)?;
-            }
-        }
-        Ok(())
+        overlay::scan(&*engine, seen, range, order, each)
     }
 
-    fn commit(&self, mut batch: Batch, sync: bool) -> Result<(), CommitError> {
+    /// Itself: a simulation is one thread, and nothing is committed while it reads.
+    fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn commit(&self, batch: Batch, sync: bool) -> Result<(), CommitError> {
         let mut state = self.disk.state();
         if self.fence != state.fence && self.planted != Some(Planted::FenceIgnored) {
             return Err(CommitError::Unavailable("another owner has taken over".to_owned()));
-        }
-        if self.planted == Some(Planted::DedupeLost) {
-            batch.retain(|key, _| key.first() != Some(&(Table::Dedupe as u8)));
         }
         if std::mem::take(&mut state.fail_next) {
             if self.planted == Some(Planted::SeqReused) {

@@ -5,7 +5,8 @@
 //! write or a second owner come between any two of them. Plan, write and tell themselves are `turn.rs`, as in
 //! production. Not here: what chance decides (the caller's), the disk that forgets ([`Disk`]).
 
-mod disk;
+pub(crate) mod disk;
+mod faulty;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use schemas::{Message, MessageId, Millis, Seq};
 
 use crate::engine::Rows;
+use crate::engine::behind::Behind;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::history::History;
 use crate::keys::{InboxKey, SessionKey};
@@ -22,7 +24,8 @@ use crate::settings::Settings;
 use crate::tails::Tails;
 use crate::turn::{Group, Pending, Planned, Turn};
 use crate::{CommitListener, CommitSink};
-use disk::Owner;
+use disk::{LIMITS, Owner};
+use faulty::Faulty;
 
 pub use disk::Disk;
 
@@ -86,10 +89,10 @@ impl Stepper {
         now: Millis,
         planted: Option<Planted>,
     ) -> Result<Self, OpenError> {
-        let rows: Arc<dyn Rows> = Arc::new(Owner::new(disk, planted));
-        let (turn, epoch) = Turn::open(rows, settings, now, "simulated disk")?;
-        // Readers see the rows as they are, whatever is planted in the writer.
-        let history = History::new(Arc::new(Owner::reader(disk)), epoch, settings);
+        let rows: Arc<dyn Rows> = Arc::new(Behind::open(Arc::new(Owner::new(disk, planted)), LIMITS)?);
+        let writers = Arc::new(Faulty { rows: rows.clone(), planted });
+        let (turn, epoch) = Turn::open(writers, settings, now, "simulated disk")?;
+        let history = History::new(rows, epoch, settings);
         Ok(Self {
             disk: disk.clone(),
             turn,
@@ -183,21 +186,31 @@ impl Stepper {
                 if self.planted == Some(Planted::SeqReused) {
                     self.turn.reload();
                 } else {
-                    self.step = Step::Ended;
-                    for pending in std::mem::take(&mut self.waiting) {
-                        pending.sink.done(pending.token, Err(CommitError::Closed));
-                    }
+                    self.end();
                 }
                 Err(error)
             }
         }
     }
 
-    /// Tells everybody of the written group.
+    /// Tells everybody of the written group, and lets the engine do a little of what it put off.
     pub fn tell(&mut self) {
         match std::mem::replace(&mut self.step, Step::Idle) {
-            Step::Written(planned) => planned.tell(&self.tails, &self.listeners),
+            Step::Written(planned) => {
+                planned.tell(&self.tails, &self.listeners);
+                if self.turn.settle().is_err() {
+                    self.end();
+                }
+            }
             other => self.step = other,
+        }
+    }
+
+    /// As when the writer's thread ends.
+    fn end(&mut self) {
+        self.step = Step::Ended;
+        for pending in std::mem::take(&mut self.waiting) {
+            pending.sink.done(pending.token, Err(CommitError::Closed));
         }
     }
 
