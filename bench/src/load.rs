@@ -13,6 +13,7 @@ use store::{
     SessionOpen, Settings, Store, Subscribe, Update, WebhookOp, commit,
 };
 
+use crate::Error;
 use crate::disk::percentile;
 
 /// How long each round runs.
@@ -20,11 +21,9 @@ const TIME: Duration = Duration::from_secs(3);
 /// Bytes of a message's text or payload.
 const BYTES: usize = 200;
 /// Owners that messages are spread over.
-const OWNERS: usize = 1_000;
+pub(crate) const OWNERS: usize = 1_000;
 /// The business number of the load.
 const NUMBER: &str = "100000000000001";
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is appended.
 #[derive(Clone, Copy)]
@@ -70,8 +69,8 @@ impl CommitListener for Groups {
 }
 
 /// One round in a fresh store.
-pub(crate) async fn run(path: &Path, kind: Kind, producers: usize) -> Result<Measured, Error> {
-    let store = open(path, Sizes::default(), settings()?, Arc::new(now))?;
+pub(crate) async fn run(path: &Path, sizes: Sizes, kind: Kind, producers: usize) -> Result<Measured, Error> {
+    let store = open(path, sizes, settings()?, Arc::new(now))?;
     let sessions = prepare(&*store).await?;
     let groups = Arc::new(Groups::default());
     store.listen(groups.clone());
@@ -143,6 +142,14 @@ fn publish(owner: usize) -> Result<Op, schemas::ids::IdError> {
 }
 
 fn webhook(owner: usize, wamid: &str) -> Result<Op, schemas::ids::IdError> {
+    // A webhook's body is about this much longer than its text.
+    let body = vec![b' '; BYTES + 500].into();
+    let updates = vec![inbound(owner, wamid)?];
+    Ok(Op::Webhook(WebhookOp { body, updates, received_us: 0 }))
+}
+
+/// A text of one of the owners.
+pub(crate) fn inbound(owner: usize, wamid: &str) -> Result<Update, schemas::ids::IdError> {
     let inbound = Inbound {
         number: NumberId::new(NUMBER)?,
         person: Person { phone: Some(format!("+1555{owner:07}")), ..Person::default() },
@@ -154,9 +161,7 @@ fn webhook(owner: usize, wamid: &str) -> Result<Op, schemas::ids::IdError> {
         payload: None,
         reply_to: None,
     };
-    // A webhook's body is about this much longer than its text.
-    let body = vec![b' '; BYTES + 500].into();
-    Ok(Op::Webhook(WebhookOp { body, updates: vec![Update::Message(Box::new(inbound))], received_us: 0 }))
+    Ok(Update::Message(Box::new(inbound)))
 }
 
 async fn prepare(store: &dyn Store) -> Result<Arc<[SessionKey]>, Error> {
@@ -188,7 +193,8 @@ async fn prepare(store: &dyn Store) -> Result<Arc<[SessionKey]>, Error> {
     Ok(sessions.into())
 }
 
-fn settings() -> Result<Settings, Error> {
+/// One number with one agent.
+pub(crate) fn settings() -> Result<Settings, Error> {
     let mut settings = Settings::new(Epoch(1));
     settings.numbers = vec![Number {
         id: NumberId::new(NUMBER)?,
@@ -199,13 +205,14 @@ fn settings() -> Result<Settings, Error> {
     Ok(settings)
 }
 
-fn now() -> Millis {
+/// The time.
+pub(crate) fn now() -> Millis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// CPU time of the whole process, producers included.
-fn cpu_time() -> Result<Duration, Error> {
+pub(crate) fn cpu_time() -> Result<Duration, Error> {
     let mut nanos = 0_u64;
     for task in std::fs::read_dir("/proc/self/task")? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;

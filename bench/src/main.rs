@@ -1,22 +1,41 @@
-//! What a durable append costs: `cargo run --release -p bench`.
+//! What the embedded store costs, without network (I3, O3, S3): `cargo run --release -p bench -- [WHAT] [FOLDER]`.
 //!
-//! Measures the embedded store alone (I3/O3, no network): appends per second, acknowledgement p50 and p99, syncs and
-//! CPU per append with 1, 16 and 256 producers, beside the disk's own fdatasync rate in the same run. Closed loop:
-//! each producer waits for its acknowledgement. Not here: the broker's own load (bench/compare.sh).
+//! - `append` (default): appends per second, p50 and p99 of the acknowledgement, syncs, CPU and bytes per append, with 1,
+//!   16, 256 and 1,024 producers in a closed loop, beside the disk's own fdatasync rate.
+//! - `write-set`: the same with one, three and all of a message's rows in the synced batch, in turn.
+//! - `grow`, `grow-large`: a store of 10,000 to 1 million (5 million) messages: appends and reads side by side, start,
+//!   bytes, and what is left after retention; each with the exponent of its growth.
+//!
+//! Not here: the broker's own load (bench/compare.sh), a cluster's.
 
 mod disk;
+mod grow;
 mod load;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Producers of the three rounds: one alone, a small office, a busy one.
-const PRODUCERS: [usize; 3] = [1, 16, 256];
+use store::engine::embedded::{Sizes, WriteSet};
+
+/// Producers of the rounds: one alone, a small office, a busy one, more than a group holds.
+const PRODUCERS: [usize; 4] = [1, 16, 256, 1_024];
+/// Producers where write sets are compared.
+const BUSY: usize = 256;
+/// Rounds in turn where they are compared: one alone says little on a machine that others use.
+const ROUNDS: usize = 3;
+/// Messages in the store at each look.
+const MESSAGES: [usize; 3] = [10_000, 100_000, 1_000_000];
+/// And one more, for `grow-large`.
+const MESSAGES_LARGE: usize = 5_000_000;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let folder = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
-    match run(&folder) {
+    let mut args = std::env::args_os().skip(1);
+    let what = args.next().unwrap_or_else(|| "append".into());
+    let folder = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    match run(&what.to_string_lossy(), &folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -25,18 +44,45 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn run(what: &str, folder: &Path) -> Result<(), Error> {
     let folder = tempfile::tempdir_in(folder)?;
-    eprintln!("measuring in {} (give another folder as argument)", folder.path().display());
-    let disk = disk::fdatasync_rate(&folder.path().join("raw"))?;
-    report::disk(&disk);
-    report::head();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    eprintln!("measuring in {} (give another folder as second argument)", folder.path().display());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
+    match what {
+        "append" => runtime.block_on(append(folder.path())),
+        "write-set" => runtime.block_on(write_set(folder.path())),
+        "grow" => runtime.block_on(grow::run(folder.path(), &MESSAGES)),
+        "grow-large" => {
+            runtime.block_on(grow::run(folder.path(), &[&MESSAGES[..], &[MESSAGES_LARGE]].concat()))
+        }
+        other => Err(format!("there is no bench `{other}`: append, write-set, grow, grow-large").into()),
+    }
+}
+
+async fn append(folder: &Path) -> Result<(), Error> {
+    report::disk(&disk::fdatasync_rate(&folder.join("raw"))?);
+    report::head("append");
     for kind in load::Kind::ALL {
         for producers in PRODUCERS {
-            let path = folder.path().join(format!("{}-{producers}", kind.name()));
-            let result = runtime.block_on(load::run(&path, kind, producers))?;
-            report::row(kind, producers, &result);
+            let path = folder.join(format!("{}-{producers}", kind.name()));
+            let result = load::run(&path, Sizes::default(), kind, producers).await?;
+            report::row(kind.name(), producers, &result);
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_set(folder: &Path) -> Result<(), Error> {
+    report::head("webhook, synced rows");
+    for _ in 0..ROUNDS {
+        for (name, write_set) in [("one", WriteSet::One), ("three", WriteSet::Three), ("all", WriteSet::All)]
+        {
+            let path = folder.join(name);
+            let sizes = Sizes { write_set, ..Sizes::default() };
+            let result = load::run(&path, sizes, load::Kind::Webhook, BUSY).await?;
+            report::row(name, BUSY, &result);
+            std::fs::remove_dir_all(&path)?;
         }
     }
     Ok(())

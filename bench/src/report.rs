@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::disk::Disk;
-use crate::load::{Kind, Measured};
+use crate::load::Measured;
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
@@ -20,19 +20,19 @@ pub(crate) fn disk(disk: &Disk) {
 }
 
 /// The table's head.
-pub(crate) fn head() {
+pub(crate) fn head(what: &str) {
     println!(
-        "| append | producers | per second | ack p50 ms | ack p99 ms | appends per sync | CPU µs | bytes written |"
+        "| {what} | producers | per second | ack p50 ms | ack p99 ms | appends per sync | CPU µs | bytes written |"
     );
     println!("|---|---|---|---|---|---|---|---|");
 }
 
 /// One round. CPU is of the whole process, the producers' part included.
-pub(crate) fn row(kind: Kind, producers: usize, measured: &Measured) {
+pub(crate) fn row(name: &str, producers: usize, measured: &Measured) {
     let appends = measured.appends.max(1) as f64;
     println!(
         "| {} | {producers} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.0} |",
-        kind.name(),
+        name,
         appends / measured.elapsed.as_secs_f64(),
         ms(measured.p50),
         ms(measured.p99),

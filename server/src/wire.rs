@@ -264,6 +264,7 @@ pub(crate) const fn sizes(config: &Config) -> embedded::Sizes {
     embedded::Sizes {
         journal_max_bytes: config.store.journal_max_bytes,
         memtable_max_bytes: config.store.memtable_max_bytes,
+        write_set: embedded::WriteSet::Three,
     }
 }
 

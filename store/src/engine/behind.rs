@@ -28,6 +28,31 @@ use crate::rows::{Key, Table};
 
 /// First byte of a record's key; no table has it. `n8` follows.
 pub(crate) const RECORD: u8 = 0;
+/// Which rows are written at once. Others than [`WriteSet::Three`] are there to be measured against it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteSet {
+    /// What a device is waiting for: its inbox or queue.
+    One,
+    /// And the message itself, and the webhook that brought it.
+    #[default]
+    Three,
+    /// Every row, so that nothing is written behind.
+    All,
+}
+
+impl WriteSet {
+    /// Is a row written at once? `table` is a key's first byte.
+    const fn has(self, table: u8) -> bool {
+        const LOG: u8 = Table::Log as u8;
+        const JOURNAL: u8 = Table::Journal as u8;
+        match self {
+            Self::One => !matches!(table, LOG | JOURNAL) && Table::is_direct(table),
+            Self::Three => Table::is_direct(table),
+            Self::All => true,
+        }
+    }
+}
+
 /// When `fresh` is turned over, and how fast it goes out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -56,6 +81,10 @@ const RECORD_BYTES: usize = 1 << 20;
 pub(crate) struct Behind {
     rows: Arc<dyn Rows>,
     limits: Limits,
+    write_set: WriteSet,
+    /// The records that were found hold changes of rows that are written at once now: until they are worked off, which
+    /// closing does, every row is written behind, lest an old change hide a new row.
+    mixed: bool,
     layers: RwLock<Layers>,
     /// Held by whoever writes, and while a snapshot is taken.
     records: Mutex<Records>,
@@ -105,7 +134,7 @@ impl Behind {
     ///
     /// # Errors
     /// [`ReadError`]: a record cannot be read, or one is missing.
-    pub(crate) fn open(rows: Arc<dyn Rows>, limits: Limits) -> Result<Self, ReadError> {
+    pub(crate) fn open(rows: Arc<dyn Rows>, limits: Limits, write_set: WriteSet) -> Result<Self, ReadError> {
         let corrupt = |why: String| ReadError::Corrupt { table: "record", why };
         let (mut fresh, mut records) = (Batch::new(), Records::default());
         rows.scan(&KeyRange::prefix(vec![RECORD]), Order::Ascending, &mut |key, value| {
@@ -127,7 +156,13 @@ impl Behind {
             records = Records { first: 1, done: 1, turned: 1, next: 1, fresh_bytes: 0 };
         }
         let layers = Layers { fresh, draining: Batch::new() };
-        Ok(Self { rows, limits, layers: RwLock::new(layers), records: Mutex::new(records) })
+        let mixed = layers.fresh.keys().any(|key| write_set.has(table_of(key)));
+        let (layers, records) = (RwLock::new(layers), Mutex::new(records));
+        Ok(Self { rows, limits, write_set, mixed, layers, records })
+    }
+
+    fn is_direct(&self, key: &[u8]) -> bool {
+        !self.mixed && self.write_set.has(table_of(key))
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -210,7 +245,7 @@ fn records_of(changes: &Batch) -> Vec<Vec<u8>> {
 
 impl Rows for Behind {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        if !is_direct(key)
+        if !self.is_direct(key)
             && let Some(change) = self.read(|layers| layers.get(key).cloned())
         {
             return Ok(change);
@@ -219,7 +254,7 @@ impl Rows for Behind {
     }
 
     fn scan(&self, range: &KeyRange, order: Order, each: &mut Each<'_>) -> Result<(), ReadError> {
-        if is_direct(&range.from) || range.from >= range.to {
+        if self.is_direct(&range.from) || range.from >= range.to {
             return self.rows.scan(range, order, each);
         }
         // Both of one moment, or a row that moves between them would be seen twice or not at all. No lock is held while
@@ -230,7 +265,7 @@ impl Rows for Behind {
 
     fn commit(&self, batch: Batch, sync: bool) -> Result<(), CommitError> {
         let records = &mut *self.records();
-        let (mut direct, later): (Batch, Batch) = batch.into_iter().partition(|(key, _)| is_direct(key));
+        let (mut direct, later): (Batch, Batch) = batch.into_iter().partition(|(key, _)| self.is_direct(key));
         let (mut next, mut bytes) = (records.next, records.fresh_bytes);
         for record in records_of(&later) {
             bytes += record.len();
@@ -318,8 +353,8 @@ impl Rows for Moment {
     }
 }
 
-fn is_direct(key: &[u8]) -> bool {
-    Table::is_direct(key.first().copied().unwrap_or(0))
+fn table_of(key: &[u8]) -> u8 {
+    key.first().copied().unwrap_or(RECORD)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use schemas::{Epoch, Millis};
 
+pub use super::behind::WriteSet;
 use super::behind::{Behind, Limits, RECORD};
 use super::{Batch, Each, KeyRange, Order, Rows};
 use crate::Store;
@@ -29,11 +30,13 @@ pub struct Sizes {
     pub journal_max_bytes: u64,
     /// Most bytes of a keyspace's memtable; bounds memory.
     pub memtable_max_bytes: u64,
+    /// Rows that are written at once.
+    pub write_set: WriteSet,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { journal_max_bytes: 64 << 20, memtable_max_bytes: 16 << 20 }
+        Self { journal_max_bytes: 64 << 20, memtable_max_bytes: 16 << 20, write_set: WriteSet::default() }
     }
 }
 
@@ -51,7 +54,7 @@ pub fn open(
 }
 
 fn open_rows(path: &Path, sizes: Sizes) -> Result<Behind, OpenError> {
-    Ok(Behind::open(open_tables(path, sizes)?, Limits::default())?)
+    Ok(Behind::open(open_tables(path, sizes)?, Limits::default(), sizes.write_set)?)
 }
 
 fn open_tables(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {

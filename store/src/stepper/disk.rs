@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Planted;
-use crate::engine::behind::{Behind, Limits};
+use crate::engine::behind::{Behind, Limits, WriteSet};
 use crate::engine::overlay::{self, changes_of};
 use crate::engine::{Batch, Each, KeyRange, Order, Rows, embedded, memory};
 use crate::error::{CommitError, OpenError, ReadError};
@@ -106,7 +106,7 @@ impl Disk {
     /// # Errors
     /// [`ReadError`] where the engine cannot be read.
     pub fn verify(&self) -> Result<Report, ReadError> {
-        let rows = Behind::open(self.state().engine()?, LIMITS)?;
+        let rows = Behind::open(self.state().engine()?, LIMITS, WriteSet::Three)?;
         crate::verify::verify(&rows, &mut |_, _, _| {})
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use schemas::{Message, MessageId, Millis, Seq};
 
 use crate::engine::Rows;
-use crate::engine::behind::Behind;
+use crate::engine::behind::{Behind, WriteSet};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::history::History;
 use crate::keys::{InboxKey, SessionKey};
@@ -89,7 +89,8 @@ impl Stepper {
         now: Millis,
         planted: Option<Planted>,
     ) -> Result<Self, OpenError> {
-        let rows: Arc<dyn Rows> = Arc::new(Behind::open(Arc::new(Owner::new(disk, planted)), LIMITS)?);
+        let rows: Arc<dyn Rows> =
+            Arc::new(Behind::open(Arc::new(Owner::new(disk, planted)), LIMITS, WriteSet::Three)?);
         let writers = Arc::new(Faulty { rows: rows.clone(), planted });
         let (turn, epoch) = Turn::open(writers, settings, now, "simulated disk")?;
         let history = History::new(rows, epoch, settings);

@@ -86,7 +86,7 @@ fn records_left(rows: &dyn Rows) -> usize {
 
 fn run(steps: Vec<Step>) {
     let disk = Disk::model();
-    let open = || Behind::open(Arc::new(Owner::new(&disk, None)), LIMITS).expect("it opens");
+    let open = || Behind::open(Arc::new(Owner::new(&disk, None)), LIMITS, WriteSet::Three).expect("it opens");
     let mut rows = open();
     // The states since the last sync, the last of them the present one: a crash leaves one of them.
     let mut states = vec![State::new()];
@@ -145,7 +145,7 @@ proptest! {
 #[test]
 fn records_stay_bounded_also_where_nobody_asks_for_a_sync() {
     let disk = Disk::model();
-    let rows = Behind::open(Arc::new(Owner::new(&disk, None)), LIMITS).expect("it opens");
+    let rows = Behind::open(Arc::new(Owner::new(&disk, None)), LIMITS, WriteSet::Three).expect("it opens");
     for n in 0..100 {
         rows.commit([(vec![Table::Cursor as u8, 1], Some(vec![n]))].into(), false).expect("memory takes it");
         rows.settle().expect("memory takes it");
@@ -156,7 +156,7 @@ fn records_stay_bounded_also_where_nobody_asks_for_a_sync() {
 
 #[test]
 fn a_snapshot_stays_as_it_was() {
-    let rows = Behind::open(Arc::new(Memory::default()), LIMITS).expect("it opens");
+    let rows = Behind::open(Arc::new(Memory::default()), LIMITS, WriteSet::Three).expect("it opens");
     let put = |n: u8| rows.commit([(vec![Table::Member as u8, n], Some(vec![n]))].into(), true);
     (0..4).for_each(|n| put(n).expect("memory takes it"));
     let snapshot = rows.snapshot().expect("the model has snapshots");
@@ -169,15 +169,31 @@ fn a_snapshot_stays_as_it_was() {
 #[test]
 fn a_missing_record_is_damage() {
     let memory = Arc::new(Memory::default());
-    let rows = Behind::open(memory.clone(), LIMITS).expect("it opens");
+    let rows = Behind::open(memory.clone(), LIMITS, WriteSet::Three).expect("it opens");
     for n in 0..3 {
         rows.commit([(vec![Table::Member as u8, n], Some(vec![n]))].into(), true).expect("memory takes it");
     }
     memory.commit([(record_key(2), None)].into(), true).expect("memory takes it");
-    let Err(ReadError::Corrupt { table: "record", why }) = Behind::open(memory, LIMITS) else {
+    let Err(ReadError::Corrupt { table: "record", why }) = Behind::open(memory, LIMITS, WriteSet::Three)
+    else {
         panic!("it opened");
     };
     assert_eq!(why, "3 follows where 2 should");
+}
+
+#[test]
+fn records_of_another_write_set_are_worked_off() {
+    let memory = Arc::new(Memory::default());
+    let old = Behind::open(memory.clone(), LIMITS, WriteSet::One).expect("it opens");
+    let log = vec![Table::Log as u8, 1];
+    old.commit([(log.clone(), Some(vec![1]))].into(), true).expect("memory takes it");
+    let new = Behind::open(memory.clone(), LIMITS, WriteSet::Three).expect("it opens");
+    assert_eq!(new.get(&log), Ok(Some(vec![1])));
+    new.commit([(log.clone(), Some(vec![2]))].into(), true).expect("memory takes it");
+    assert_eq!(new.get(&log), Ok(Some(vec![2])));
+    assert_eq!(seen(&new, Order::Ascending), [(log.clone(), vec![2])]);
+    new.close();
+    assert_eq!(memory.get(&log), Ok(Some(vec![2])));
 }
 
 /// Counts what comes down.
@@ -215,7 +231,7 @@ impl Rows for Counted {
 /// Operations in the synced batches of so many messages, and the number of these batches.
 async fn operations(messages: usize, message: impl Fn(usize) -> Op) -> (usize, usize) {
     let counted = Arc::new(Counted::default());
-    let rows = Arc::new(Behind::open(counted.clone(), Limits::default()).expect("it opens"));
+    let rows = Arc::new(Behind::open(counted.clone(), Limits::default(), WriteSet::Three).expect("it opens"));
     let mut settings = Settings::new(Epoch(7));
     let agents = Agents::Named(vec![user_id("alice")]);
     settings.numbers = vec![Number { id: number(), account: account_id("acme"), agents, triage: Vec::new() }];
