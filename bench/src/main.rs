@@ -29,6 +29,10 @@ const MESSAGES: [usize; 3] = [10_000, 100_000, 1_000_000];
 /// And one more, for `grow-large`.
 const MESSAGES_LARGE: usize = 5_000_000;
 
+/// As the product has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {

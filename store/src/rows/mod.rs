@@ -129,6 +129,13 @@ impl Table {
         matches!(table, META | LOG | INBOX | QUEUE | JOURNAL)
     }
 
+    /// Is a key of this table put once, perhaps removed, and then never put again? Places in lists are: they hold the time
+    /// of the last activity, which only rises.
+    pub(crate) const fn is_put_once(table: u8) -> bool {
+        const ACTIVITY: u8 = Table::Activity as u8;
+        matches!(table, ACTIVITY)
+    }
+
     /// For error messages.
     pub(crate) fn name(byte: u8) -> &'static str {
         const NAMES: [&str; 21] = [

@@ -19,8 +19,10 @@ const LIMITS: Limits = Limits { rows: 5, records: 4, bytes: 200, step: 2 };
 
 #[derive(Clone, Debug)]
 enum Step {
+    /// `moves`: the one place in a list moves to the next one, as a conversation's does.
     Commit {
         changes: Vec<(u8, u8, Option<u8>)>,
+        moves: bool,
         sync: bool,
     },
     Settle,
@@ -31,11 +33,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     // Two direct tables and two others.
-    let table = prop::sample::select(vec![Table::Log, Table::Inbox, Table::Conversation, Table::Activity]);
+    let table = prop::sample::select(vec![Table::Log, Table::Inbox, Table::Conversation, Table::Member]);
     let change = (table.prop_map(|table| table as u8), 0..12_u8, any::<Option<u8>>());
     let changes = prop::collection::vec(change, 1..5);
     prop_oneof![
-        6 => (changes, any::<bool>()).prop_map(|(changes, sync)| Step::Commit { changes, sync }),
+        6 => (changes, any::<bool>(), any::<bool>())
+            .prop_map(|(changes, moves, sync)| Step::Commit { changes, moves, sync }),
         4 => Just(Step::Settle),
         1 => (0..6_usize).prop_map(Step::Crash),
         1 => Just(Step::Close),
@@ -90,13 +93,20 @@ fn run(steps: Vec<Step>) {
     let mut rows = open();
     // The states since the last sync, the last of them the present one: a crash leaves one of them.
     let mut states = vec![State::new()];
+    let mut place = 0;
     for step in steps {
         let present = states.last().expect("there is always one").clone();
         match step {
-            Step::Commit { changes, sync } => {
+            Step::Commit { changes, moves, sync } => {
                 let changes =
                     changes.into_iter().map(|(table, n, value)| (vec![table, n], value.map(|v| vec![v])));
-                let batch: Batch = changes.collect();
+                let mut batch: Batch = changes.collect();
+                if moves {
+                    let old = present.keys().filter(|key| key[0] == Table::Activity as u8);
+                    batch.extend(old.map(|key| (key.clone(), None)));
+                    batch.insert(vec![Table::Activity as u8, place], Some(vec![place]));
+                    place += 1;
+                }
                 let mut state = present;
                 for (key, value) in &batch {
                     match value {
