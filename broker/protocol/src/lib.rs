@@ -21,5 +21,5 @@ pub use io::{
     LiveMessage, Now, OpenInbox, Opened, Origin, Output, Progress, QueueMessage, QueuePage, Refused, Request,
     Source, SubscribedFilter, Told,
 };
-pub use packet::{Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
+pub use packet::{Auth, Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
 pub use session::{Cause, Session};

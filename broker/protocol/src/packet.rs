@@ -67,7 +67,18 @@ pub enum Incoming {
         expiry_s: Option<u32>,
     },
     /// AUTH
-    Auth,
+    Auth(Box<Auth>),
+}
+
+/// AUTH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Reason code.
+    pub reason: u8,
+    /// Authentication method.
+    pub method: Option<String>,
+    /// Authentication data: the token.
+    pub data: Option<Vec<u8>>,
 }
 
 /// CONNECT.
@@ -91,10 +102,14 @@ pub struct Connect {
     pub receive_max: u16,
     /// Largest packet the client takes, in bytes.
     pub packet_bytes_max: Option<u32>,
+    /// Topic aliases the client takes.
+    pub topic_alias_max: u16,
     /// May acknowledgements carry reason strings?
     pub problem_info: bool,
     /// Enhanced authentication method.
     pub auth_method: Option<String>,
+    /// Enhanced authentication data: the token.
+    pub auth_data: Option<Vec<u8>>,
     /// Encoding of inbox events.
     pub encoding: Encoding,
 }

@@ -8,6 +8,10 @@ pub mod v5 {
     pub const SUCCESS: u8 = 0x00;
     /// UNSUBACK: there was no such subscription.
     pub const NO_SUBSCRIPTION: u8 = 0x11;
+    /// AUTH: go on.
+    pub const CONTINUE_AUTH: u8 = 0x18;
+    /// AUTH: once more.
+    pub const RE_AUTHENTICATE: u8 = 0x19;
     /// The packet cannot be parsed.
     pub const MALFORMED: u8 = 0x81;
     /// Parsed, but not allowed there.

@@ -489,12 +489,15 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length))
     }
 
-    /// A string; rmqtt-codec checks that it is UTF-8, but lets U+0000 through.
+    /// A string: UTF-8, strictly, and without U+0000, which rmqtt-codec lets through. `[v311:1.5.3-1] [v5:1.5.4-1] [v5:1.5.7-1]`
     fn string(&mut self) -> Result<&'a [u8], PacketError> {
         let text = self.binary()?;
         // [v311:1.5.3-2] [v5:1.5.4-2]
         if text.contains(&0) {
             return Err(PacketError::malformed("v5:1.5.4-2", "U+0000 in a string"));
+        }
+        if std::str::from_utf8(text).is_err() {
+            return Err(PacketError::malformed("v5:1.5.4-1", "a string is not UTF-8"));
         }
         Ok(text)
     }

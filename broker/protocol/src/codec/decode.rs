@@ -9,7 +9,7 @@ use schemas::{Encoding, Publication, PublishProperties, QoS, wire};
 
 use super::PacketError;
 use super::check::{self, Findings};
-use crate::packet::{Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
+use crate::packet::{Auth, Connect, Filter, Incoming, Publish, Start, Subscribe, Version, Will};
 
 /// Receive Maximum where a client names none. `[v5:3.1.2.11.3]`
 const RECEIVE_MAX_DEFAULT: u16 = 65_535;
@@ -96,7 +96,11 @@ fn decode_v5(frame: &mut BytesMut, findings: Findings) -> Result<Incoming, Packe
             reason: disconnect.reason_code.into(),
             expiry_s: disconnect.session_expiry_interval_secs,
         },
-        five::Packet::Auth(_) => Incoming::Auth,
+        five::Packet::Auth(auth) => Incoming::Auth(Box::new(Auth {
+            reason: auth.reason_code.into(),
+            method: auth.auth_method.map(|method| method.to_string()),
+            data: auth.auth_data.map(|data| data.to_vec()),
+        })),
         five::Packet::ConnectAck(_)
         | five::Packet::SubscribeAck(_)
         | five::Packet::UnsubscribeAck(_)
@@ -146,8 +150,10 @@ fn connect_v311(connect: v3::Connect) -> Connect {
         session_expiry_s: if connect.clean_session { 0 } else { EXPIRY_NEVER },
         receive_max: RECEIVE_MAX_DEFAULT,
         packet_bytes_max: None,
+        topic_alias_max: 0,
         problem_info: false,
         auth_method: None,
+        auth_data: None,
         encoding: Encoding::Json,
     }
 }
@@ -167,8 +173,10 @@ fn connect_v5(connect: five::Connect, findings: Findings) -> Connect {
         session_expiry_s: connect.session_expiry_interval_secs,
         receive_max: connect.receive_max.map_or(RECEIVE_MAX_DEFAULT, NonZeroU16::get),
         packet_bytes_max: connect.max_packet_size.map(std::num::NonZeroU32::get),
+        topic_alias_max: connect.topic_alias_max,
         problem_info: connect.request_problem_info,
         auth_method: connect.auth_method.map(|m| m.to_string()),
+        auth_data: connect.auth_data.map(|d| d.to_vec()),
         encoding: if msgpack { Encoding::Msgpack } else { Encoding::Json },
     }
 }

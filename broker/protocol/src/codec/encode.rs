@@ -41,6 +41,9 @@ pub struct ConnAck {
     pub present: bool,
     /// Session expiry interval, where it is not what the client asked for.
     pub session_expiry_s: Option<u32>,
+    /// The next three are told. Where the client takes only smaller packets they are not: the standard's defaults count,
+    /// and a client that knows no limits is made to wait instead.
+    pub announces: bool,
     /// Receive Maximum.
     pub receive_max: u16,
     /// Largest packet we take.
@@ -51,6 +54,17 @@ pub struct ConnAck {
     pub topic_alias_max: u16,
     /// Server Keep Alive.
     pub server_keep_alive_s: Option<u16>,
+    /// Authentication method, where CONNECT had one. `[v5:4.12.0-5] [v5:4.12.0-6]`
+    pub auth_method: Option<&'static str>,
+}
+
+/// A topic alias towards a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// From 1.
+    pub number: NonZeroU16,
+    /// The client knows its topic: it is left out.
+    pub known: bool,
 }
 
 /// A PUBLISH to a client.
@@ -64,6 +78,8 @@ pub struct PublishOut<'a> {
     pub qos: QoS,
     /// Packet identifier: present at QoS 1 and 2.
     pub id: Option<NonZeroU16>,
+    /// Topic alias. `[v5:3.1.2-26] [v5:3.3.2-11]`
+    pub alias: Option<Alias>,
     /// DUP.
     pub dup: bool,
     /// RETAIN.
@@ -137,12 +153,13 @@ impl Encoder {
         remaining <= REMAINING_MAX && 1 + var_len(remaining) + remaining <= self.packet_bytes_max as usize
     }
 
-    /// CONNACK that accepts.
-    pub fn connack(&self, out: &mut Vec<u8>, ack: &ConnAck) {
+    /// CONNACK that accepts; false where it is larger than the client takes, and then nothing is written.
+    /// `[v5:3.1.2-24]`
+    pub fn connack(&self, out: &mut Vec<u8>, ack: &ConnAck) -> bool {
         if self.version == Version::V311 {
             // [v311:3.2.2-1] [v311:3.2.2-2]
             out.extend_from_slice(&[0x20, 2, u8::from(ack.present), 0]);
-            return;
+            return true;
         }
         let mut properties = Vec::new();
         if let Some(seconds) = ack.session_expiry_s {
@@ -157,20 +174,30 @@ impl Encoder {
             properties.push(0x13);
             u16(&mut properties, seconds);
         }
-        properties.push(0x21);
-        u16(&mut properties, ack.receive_max);
-        properties.push(0x22);
-        u16(&mut properties, ack.topic_alias_max);
+        if let Some(method) = ack.auth_method {
+            text_property(&mut properties, 0x15, method);
+        }
+        if ack.announces {
+            properties.push(0x21);
+            u16(&mut properties, ack.receive_max);
+            properties.push(0x22);
+            u16(&mut properties, ack.topic_alias_max);
+            properties.push(0x27);
+            properties.extend_from_slice(&ack.packet_bytes_max.to_be_bytes());
+        }
         // Retain Available 0, Shared Subscription Available 0: what is not built is not promised.
-        properties.extend_from_slice(&[0x25, 0, 0x2A, 0, 0x27]);
-        properties.extend_from_slice(&ack.packet_bytes_max.to_be_bytes());
+        properties.extend_from_slice(&[0x25, 0, 0x2A, 0]);
         let remaining = 2 + var_len(properties.len()) + properties.len();
+        if !self.fits(remaining) {
+            return false;
+        }
         out.push(0x20);
         var(out, remaining);
         // [v5:3.2.2-1] [v5:3.2.2-2] [v5:3.2.2-3]
         out.extend_from_slice(&[u8::from(ack.present), 0]);
         var(out, properties.len());
         out.extend_from_slice(&properties);
+        true
     }
 
     /// CONNACK that refuses. 3.1.1 gets `code_v311`, or nothing where none fits. `[v311:3.2.2-4] [v311:3.2.2-6]`
@@ -188,7 +215,8 @@ impl Encoder {
 
     /// PUBLISH; false where it is larger than the client takes, and then nothing is written. `[v5:3.1.2-24]`
     pub fn publish(&self, out: &mut Vec<u8>, publish: &PublishOut<'_>) -> bool {
-        let mut remaining = text_len(publish.topic) + publish.payload.len();
+        let topic = if publish.alias.is_some_and(|alias| alias.known) { "" } else { publish.topic };
+        let mut remaining = text_len(topic) + publish.payload.len();
         if publish.id.is_some() {
             remaining += 2;
         }
@@ -205,7 +233,7 @@ impl Encoder {
         out.reserve(5 + remaining);
         out.push(first);
         var(out, remaining);
-        binary(out, publish.topic.as_bytes());
+        binary(out, topic.as_bytes());
         if let Some(id) = publish.id {
             u16(out, id.get());
         }
@@ -228,8 +256,9 @@ impl Encoder {
         }
     }
 
-    /// SUBACK: one code per filter, in order. `[v311:3.8.4-5] [v5:3.8.4-6]`
-    pub fn suback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) {
+    /// SUBACK: one code per filter, in order. `[v311:3.8.4-5] [v5:3.8.4-6]` False where it is larger than the client takes.
+    #[must_use]
+    pub fn suback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) -> bool {
         self.codes(
             out,
             0x90,
@@ -239,29 +268,54 @@ impl Encoder {
                 Version::V311 if *code >= 0x80 => v311::SUBACK_FAILURE,
                 _ => *code,
             }),
-        );
+        )
     }
 
-    /// UNSUBACK; 3.1.1's has no codes. `[v311:3.10.4-4] [v5:3.11.3-1]`
-    pub fn unsuback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) {
+    /// UNSUBACK; 3.1.1's has no codes. `[v311:3.10.4-4] [v5:3.11.3-1]` False where it is larger than the client takes.
+    #[must_use]
+    pub fn unsuback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) -> bool {
         let codes = if self.version == Version::V311 { &[] } else { codes };
-        self.codes(out, 0xB0, id, codes.iter().copied());
+        self.codes(out, 0xB0, id, codes.iter().copied())
     }
 
-    fn codes(&self, out: &mut Vec<u8>, first: u8, id: NonZeroU16, codes: impl ExactSizeIterator<Item = u8>) {
+    fn codes(
+        &self,
+        out: &mut Vec<u8>,
+        first: u8,
+        id: NonZeroU16,
+        codes: impl ExactSizeIterator<Item = u8>,
+    ) -> bool {
         let properties = usize::from(self.version == Version::V5);
+        let remaining = 2 + properties + codes.len();
+        if !self.fits(remaining) {
+            return false;
+        }
         out.push(first);
-        var(out, 2 + properties + codes.len());
+        var(out, remaining);
         u16(out, id.get());
         if properties == 1 {
             out.push(0);
         }
         out.extend(codes);
+        true
     }
 
     /// PINGRESP. `[v311:3.12.4-1] [v5:3.12.4-1]`
     pub fn pingresp(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[0xD0, 0]);
+    }
+
+    /// AUTH of MQTT 5. `[v5:3.15.1-1] [v5:3.15.2-1]`
+    pub fn auth(&self, out: &mut Vec<u8>, reason: u8, method: &str) {
+        let properties = 1 + text_len(method);
+        let remaining = 1 + var_len(properties) + properties;
+        if self.fits(remaining) {
+            out.push(0xF0);
+            var(out, remaining);
+            out.push(reason);
+            var(out, properties);
+            text_property(out, 0x15, method);
+        }
     }
 
     /// DISCONNECT of MQTT 5; 3.1.1 servers have none.
@@ -306,6 +360,7 @@ fn content_type<'a>(publish: &PublishOut<'a>) -> Option<&'a str> {
 fn properties_len(publish: &PublishOut<'_>) -> usize {
     let mut length = publish.subscription_ids.iter().map(|id| 1 + var_len(*id as usize)).sum::<usize>();
     length += publish.expiry_s.map_or(0, |_| 5);
+    length += publish.alias.map_or(0, |_| 3);
     length += content_type(publish).map_or(0, |text| 1 + text_len(text));
     if let Some(p) = publish.properties {
         length += p.payload_is_utf8.map_or(0, |_| 2);
@@ -328,6 +383,10 @@ fn write_properties(out: &mut Vec<u8>, publish: &PublishOut<'_>) {
     }
     if let Some(text) = content_type(publish) {
         text_property(out, 0x03, text);
+    }
+    if let Some(alias) = publish.alias {
+        out.push(0x23);
+        u16(out, alias.number.get());
     }
     for id in publish.subscription_ids {
         // [v5:3.3.4-3] [v5:3.3.4-4]

@@ -10,7 +10,7 @@ mod check;
 pub(crate) mod decode;
 mod encode;
 
-pub use encode::{Ack, ConnAck, Encoder, PublishOut};
+pub use encode::{Ack, Alias, ConnAck, Encoder, PublishOut};
 
 use crate::packet::Version;
 use crate::reason::v5;

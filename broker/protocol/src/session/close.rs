@@ -35,6 +35,8 @@ pub enum Cause {
     TokenExpired,
     /// The token was revoked.
     TokenRevoked,
+    /// A renewed token was refused.
+    Refused(ErrorCode),
     /// Another connection has the session now.
     TakenOver,
     /// Nothing could be stored or read for too long.
@@ -65,6 +67,7 @@ impl Cause {
             Self::TokenRevoked => {
                 (Some(v5::NOT_AUTHORIZED), Some(ErrorCode::TokenRevoked.as_str()), websocket::TOKEN_BAD)
             }
+            Self::Refused(code) => (Some(v5::NOT_AUTHORIZED), Some(code.as_str()), websocket::TOKEN_BAD),
             Self::TakenOver => (Some(v5::TAKEN_OVER), None, websocket::TAKEN_OVER),
             Self::StoreDown => {
                 (Some(v5::UNAVAILABLE), Some(ErrorCode::StoreUnavailable.as_str()), websocket::UNAVAILABLE)
@@ -85,6 +88,16 @@ impl Session {
         let (reason, why, websocket) = cause.told();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Fresh { .. } => out.actions.push(Action::Close { websocket }),
+            Phase::Asked(asked) => {
+                // [v5:3.14.0-1] no DISCONNECT before CONNACK.
+                // [v5:3.2.2-8] CONNACK has no code for a server that stops.
+                if let Some(reason) =
+                    reason.map(|code| if code == v5::SHUTTING_DOWN { v5::UNAVAILABLE } else { code })
+                {
+                    asked.encoder.connack_refused(&mut out.bytes, reason, None, why);
+                }
+                out.actions.push(Action::Close { websocket });
+            }
             Phase::Opening(mut opening) if cause == Cause::TakenOver && !opening.lost => {
                 // There is no DISCONNECT before CONNACK [v5:3.14.0-1], and none but DISCONNECT says "taken over": a
                 // client that is told "unavailable" would come back at once and take over in its turn.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use schemas::{Claims, Encoding, ErrorCode, QoS, Role, topic::UserTopic, topic::UserTopicKind};
 
+use super::alias::AliasesOut;
+use super::authenticate::{self, FirstStep, Renewal};
 use super::pending::Pending;
 use super::window::{Inbox, Loose, Window};
 use super::{Cause, Online, Phase, Session};
@@ -31,7 +33,9 @@ pub(super) struct Opening {
     keep_alive_ms: u64,
     session_expiry_s: u32,
     receive_max: u16,
+    topic_alias_max: u16,
     will: Option<Box<Will>>,
+    renewal: Option<Box<Renewal>>,
     ack: ConnAck,
 }
 
@@ -42,14 +46,40 @@ impl Session {
             packet_bytes_max: connect.packet_bytes_max.unwrap_or(u32::MAX),
             problem_info: connect.problem_info,
         };
-        match admit(now, gate, &connect) {
-            Ok(admission) => self.open(now, encoder, connect, admission, out),
-            Err(refusal) => {
-                encoder.connack_refused(&mut out.bytes, refusal.reason, Some(refusal.v311), refusal.why);
-                self.phase = Phase::Ended;
-                out.actions.push(Action::Close { websocket: refusal.websocket });
+        let token = match authenticate::first_step(&connect) {
+            FirstStep::Token(token) => token,
+            FirstStep::Ask => return self.ask_for_token(now, encoder, connect, out),
+            FirstStep::UnknownMethod => {
+                // [v5:4.12.0-1]
+                let (v311, websocket) = (v311::NOT_AUTHORIZED, websocket::TOKEN_BAD);
+                let refusal = Refusal { reason: v5::BAD_AUTH_METHOD, v311, websocket, why: None };
+                return self.refuse_connect(&encoder, &refusal, out);
             }
+        };
+        self.admit(now, gate, encoder, connect, &token, out);
+    }
+
+    /// Lets a connection in that has brought a token, or refuses it. `[v311:3.1.4-1] [v5:3.1.4-2]`
+    pub(super) fn admit(
+        &mut self,
+        now: Now,
+        gate: &dyn Gate,
+        encoder: Encoder,
+        connect: Connect,
+        token: &[u8],
+        out: &mut Output,
+    ) {
+        match admit(now, gate, &connect, token) {
+            Ok(admission) => self.open(now, encoder, connect, admission, out),
+            Err(refusal) => self.refuse_connect(&encoder, &refusal, out),
         }
+    }
+
+    /// `[v311:3.2.2-5] [v5:3.2.2-7]`
+    fn refuse_connect(&mut self, encoder: &Encoder, refusal: &Refusal, out: &mut Output) {
+        encoder.connack_refused(&mut out.bytes, refusal.reason, Some(refusal.v311), refusal.why);
+        self.phase = Phase::Ended;
+        out.actions.push(Action::Close { websocket: refusal.websocket });
     }
 
     fn open(&mut self, now: Now, encoder: Encoder, connect: Connect, admission: Admission, out: &mut Output) {
@@ -59,6 +89,7 @@ impl Session {
         let keep_alive = keep_alive(limits, &connect);
         let ack = ConnAck {
             present: false,
+            announces: true,
             // [v5:U28]
             session_expiry_s: (expiry_s != connect.session_expiry_s).then_some(expiry_s),
             receive_max: limits.receive_max,
@@ -66,7 +97,10 @@ impl Session {
             assigned_client_id: assigned.then(|| client.as_str().to_owned()),
             topic_alias_max: limits.topic_alias_max,
             server_keep_alive_s: (keep_alive != connect.keep_alive_s).then_some(keep_alive),
+            auth_method: connect.auth_method.is_some().then_some(authenticate::METHOD),
         };
+        let enhanced = connect.auth_method.is_some();
+        let renewal = enhanced.then(|| Box::new(Renewal::of(client.clone())));
         let request = Request::Open {
             account: claims.account.clone(),
             user: claims.user.clone(),
@@ -86,7 +120,9 @@ impl Session {
             keep_alive_ms: u64::from(keep_alive) * 1500,
             session_expiry_s: expiry_s,
             receive_max: connect.receive_max,
+            topic_alias_max: connect.topic_alias_max,
             will: connect.will,
+            renewal,
             ack,
         }));
         out.actions.push(Action::Submit { token: OPEN_TOKEN, request: Box::new(request) });
@@ -108,10 +144,18 @@ impl Session {
             return;
         }
         // [v311:3.2.0-1] [v5:3.2.0-1] [v311:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
-        opening.encoder.connack(&mut out.bytes, &ConnAck { present: opened.present, ..opening.ack.clone() });
+        let mut ack = ConnAck { present: opened.present, ..opening.ack.clone() };
+        // [v5:3.1.2-24]
+        if !opening.encoder.connack(&mut out.bytes, &ack) {
+            ack.announces = false;
+            if !opening.encoder.connack(&mut out.bytes, &ack) {
+                return refuse_too_small(&opening.encoder, &opened, out);
+            }
+        }
         out.actions.push(Action::Online);
         let taken_over = opening.taken_over;
         let mut online = Box::new(go_online(&self.limits, now, *opening, &opened));
+        online.announced &= ack.announces;
         online.restore(&opened, out);
         if !opened.subscriptions.is_empty() {
             let changed = |subscription| ChangedFilter { subscription, existed: true };
@@ -124,6 +168,14 @@ impl Session {
     }
 }
 
+/// Not even the shortest CONNACK fits the client.
+fn refuse_too_small(encoder: &Encoder, opened: &Opened, out: &mut Output) {
+    encoder.connack_refused(&mut out.bytes, v5::TOO_LARGE, None, None);
+    let close = Request::Close { expiry_s: None, sent: opened.sent, acked_ahead: Vec::new() };
+    out.actions.push(Action::Submit { token: 0, request: Box::new(close) });
+    out.actions.push(Action::Close { websocket: websocket::PROTOCOL });
+}
+
 /// CONNACK for a store that does not answer.
 pub(super) fn refuse_unavailable(encoder: &Encoder, out: &mut Output) {
     let why = Some(ErrorCode::StoreUnavailable.as_str());
@@ -134,6 +186,7 @@ pub(super) fn refuse_unavailable(encoder: &Encoder, out: &mut Output) {
 fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> Online {
     let mut online = Online {
         close_on_refusal: limits.refused_publish_311_closes && opening.encoder.version == Version::V311,
+        announced: opening.encoder.version == Version::V5,
         encoder: opening.encoder,
         encoding: opening.encoding,
         claims: opening.claims,
@@ -141,9 +194,11 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         last_packet_ms: now.mono_ms,
         session_expiry_s: opening.session_expiry_s,
         will: opening.will,
+        renewal: opening.renewal,
         pending: Pending::default(),
         receiving: Vec::new(),
         aliases: Vec::new(),
+        aliases_out: AliasesOut::new(opening.topic_alias_max),
         subscriptions: opened.subscriptions.len(),
         signals: None,
         statuses: Vec::new(),
@@ -215,15 +270,9 @@ impl Refusal {
     }
 }
 
-fn admit(now: Now, gate: &dyn Gate, connect: &Connect) -> Result<Admission, Refusal> {
-    if connect.auth_method.is_some() {
-        // [v5:4.12.0-1]
-        let (v311, websocket) = (v311::NOT_AUTHORIZED, websocket::TOKEN_BAD);
-        return Err(Refusal { reason: v5::BAD_AUTH_METHOD, v311, websocket, why: None });
-    }
-    let admission = gate
-        .admit(&connect.password, &connect.client_id, now)
-        .map_err(|refused| Refusal::of(refused.code))?;
+fn admit(now: Now, gate: &dyn Gate, connect: &Connect, token: &[u8]) -> Result<Admission, Refusal> {
+    let admission =
+        gate.admit(token, &connect.client_id, now).map_err(|refused| Refusal::of(refused.code))?;
     if let Some(will) = &connect.will {
         check_will(gate, connect.version, &admission.claims, will)?;
     }

@@ -12,6 +12,7 @@
 //! (P3). What was never put in flight (too large for the client, expired) does not hold it back.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use schemas::topic::{self, UserTopic, UserTopicKind};
@@ -253,27 +254,29 @@ impl Online {
     }
 
     fn send_event(
-        &self,
+        &mut self,
         payload: &[u8],
         qos: QoS,
         id: Option<NonZeroU16>,
         dup: bool,
         out: &mut Output,
     ) -> bool {
-        self.encoder.publish(
-            &mut out.bytes,
+        let (topic, subscription_id) = (Arc::clone(&self.inbox.topic), self.inbox.subscription_id);
+        self.write(
             &PublishOut {
-                topic: &self.inbox.topic,
+                topic: &topic,
                 payload,
                 qos,
                 id,
+                alias: None,
                 dup,
                 retain: false,
                 properties: None,
                 expiry_s: None,
                 content_type: Some(self.encoding.content_type()),
-                subscription_ids: self.inbox.subscription_id.as_slice(),
+                subscription_ids: subscription_id.as_slice(),
             },
+            out,
         )
     }
 
@@ -356,13 +359,13 @@ impl Online {
         if !dup && waited_s > 0 && expiry_s.is_some_and(|expiry| expiry <= waited_s) {
             return;
         }
-        let sent = self.encoder.publish(
-            &mut out.bytes,
+        let sent = self.write(
             &PublishOut {
                 topic: &message.topic,
                 payload: &message.payload,
                 qos: message.qos,
                 id: Some(id(QUEUE_BASE, queued.n)),
+                alias: None,
                 dup,
                 retain: queued.retain,
                 properties,
@@ -371,6 +374,7 @@ impl Online {
                 content_type: None,
                 subscription_ids: queued.subscription_ids,
             },
+            out,
         );
         if sent {
             self.queue.fly(queued.n, stage_of(message.qos), None);
@@ -381,7 +385,7 @@ impl Online {
     }
 
     fn publication(
-        &self,
+        &mut self,
         message: &Publication,
         subscription_ids: &[u32],
         retain: bool,
@@ -399,13 +403,13 @@ impl Online {
             return Self::tell(out, Told::DroppedSlow);
         }
         let properties = message.properties.as_deref();
-        let sent = self.encoder.publish(
-            &mut out.bytes,
+        let sent = self.write(
             &PublishOut {
                 topic: &message.topic,
                 payload: &message.payload,
                 qos: QoS::AtMostOnce,
                 id: None,
+                alias: None,
                 dup: false,
                 retain,
                 properties,
@@ -413,6 +417,7 @@ impl Online {
                 content_type: None,
                 subscription_ids,
             },
+            out,
         );
         if !sent {
             Self::tell(out, Told::TooLarge);
@@ -451,13 +456,13 @@ impl Online {
         // A status is published at QoS 1. [v311:3.8.4-6] [v5:3.8.4-8]
         let qos = qos.min(QoS::AtLeastOnce);
         let id = (qos != QoS::AtMostOnce).then(|| self.loose.fly());
-        let sent = self.encoder.publish(
-            &mut out.bytes,
+        let sent = self.write(
             &PublishOut {
                 topic: &name,
                 payload,
                 qos,
                 id,
+                alias: None,
                 dup: false,
                 retain: true,
                 properties: None,
@@ -465,6 +470,7 @@ impl Online {
                 content_type: Some(Encoding::Json.content_type()),
                 subscription_ids: &ids,
             },
+            out,
         );
         if let (false, Some(id)) = (sent, id) {
             self.loose.land(id);

@@ -2,12 +2,14 @@
 //! sends, `acknowledge` (I8) hears what of it arrived, `timer` and `close` end it.
 //!
 //! ```text
-//!  Fresh ──CONNECT──▶ Opening ──session stored──▶ Online ──▶ Ended
+//!  Fresh ──CONNECT─(Asked)─▶ Opening ──session stored──▶ Online ──▶ Ended
 //!    └────────────────────┴──refused, lost, late───────────▲
 //! ```
 //! Not here: bytes (`codec`), sockets and the store (`broker`).
 
 mod acknowledge;
+mod alias;
+mod authenticate;
 mod close;
 mod connect;
 mod deliver;
@@ -29,6 +31,8 @@ use crate::io::{Action, Answer, Gate, Limits, Now, Output, Told};
 use crate::packet::{Incoming, Version, Will};
 use crate::reason::{v5, v311, websocket};
 
+use alias::AliasesOut;
+use authenticate::{Asked, Renewal};
 pub use close::Cause;
 use connect::Opening;
 use pending::Pending;
@@ -45,6 +49,8 @@ pub struct Session {
 enum Phase {
     /// No CONNECT yet.
     Fresh { since_ms: u64 },
+    /// The token of enhanced authentication was asked for.
+    Asked(Box<Asked>),
     /// The store opens the session.
     Opening(Box<Opening>),
     /// CONNACK is out.
@@ -57,6 +63,8 @@ enum Phase {
 #[derive(Debug)]
 struct Online {
     encoder: Encoder,
+    /// CONNACK told our limits, so that breaking them is an error.
+    announced: bool,
     /// A refused publish ends the connection: 3.1.1 has no other way to say no.
     close_on_refusal: bool,
     /// Encoding of inbox events.
@@ -68,6 +76,8 @@ struct Online {
     /// What CONNECT said, shortened by our limit; DISCONNECT may not raise it from 0.
     session_expiry_s: u32,
     will: Option<Box<Will>>,
+    /// It authenticated by the method `JWT`.
+    renewal: Option<Box<Renewal>>,
     /// Requests that the store has not answered, and the acknowledgements behind them.
     pending: Pending,
     /// Packet identifiers of publishes at QoS 2 that PUBCOMP has not ended, of an MQTT 5 client: they count against its
@@ -75,6 +85,8 @@ struct Online {
     receiving: Vec<NonZeroU16>,
     /// Topics of aliases 1, 2 …; empty until the first is used.
     aliases: Vec<Option<Arc<str>>>,
+    /// Aliases that we gave; `None` where the client takes none.
+    aliases_out: Option<Box<AliasesOut>>,
     /// Subscriptions it has, for the limit.
     subscriptions: usize,
     /// The user's own signals are subscribed, with this subscription identifier.
@@ -112,6 +124,7 @@ impl Session {
     pub fn version(&self) -> Option<Version> {
         match &self.phase {
             Phase::Fresh { .. } | Phase::Ended => None,
+            Phase::Asked(asked) => Some(asked.encoder.version),
             Phase::Opening(opening) => Some(opening.encoder.version),
             Phase::Online(online) => Some(online.encoder.version),
         }
@@ -142,8 +155,8 @@ impl Session {
     #[must_use]
     pub fn accepts(&self) -> bool {
         match &self.phase {
-            Phase::Fresh { .. } => true,
-            Phase::Online(online) => online.pending.accepts(online.encoder.version, self.limits.receive_max),
+            Phase::Fresh { .. } | Phase::Asked(_) => true,
+            Phase::Online(online) => online.pending.accepts(online.announced, self.limits.receive_max),
             Phase::Opening(_) | Phase::Ended => false,
         }
     }
@@ -154,6 +167,7 @@ impl Session {
         while self.accepts() && !input.is_empty() {
             let (limit, version) = match &self.phase {
                 Phase::Fresh { .. } => (self.limits.connect_bytes_max, None),
+                Phase::Asked(_) => (self.limits.connect_bytes_max, self.version()),
                 _ => (self.limits.packet_bytes_max, self.version()),
             };
             match codec::frame(input, version, limit) {
@@ -200,6 +214,7 @@ impl Session {
                     _ => self.end(now, Cause::Foreign, out),
                 };
             }
+            Phase::Asked(_) => return self.answered(now, gate, packet, out),
             Phase::Online(online) => online,
             Phase::Opening(_) | Phase::Ended => return,
         };
@@ -234,8 +249,7 @@ impl Session {
                 Ok(())
             }
             Incoming::Disconnect { reason, expiry_s } => Err(online.disconnected(reason, expiry_s)),
-            // [v5:4.12.0-7] no CONNECT with a method is accepted, so no AUTH is.
-            Incoming::Auth => Err(Cause::protocol("v5:4.12.0-7", "AUTH without an authentication method")),
+            Incoming::Auth(auth) => online.renew(now, gate, *auth, out),
         };
         if let Err(cause) = result {
             self.end(now, cause, out);

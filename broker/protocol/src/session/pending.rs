@@ -11,7 +11,6 @@ use std::sync::Arc;
 use schemas::{Publication, Subscription};
 
 use crate::io::{Answer, Delivered};
-use crate::packet::Version;
 
 /// Packets other than PUBLISH that may wait beside a full window of them.
 const OTHERS_MAX: usize = 16;
@@ -85,9 +84,9 @@ pub(super) struct Subscribing {
 }
 
 impl Pending {
-    pub(super) fn accepts(&self, version: Version, receive_max: u16) -> bool {
-        // MQTT 5 clients know the limit, and breaking it is an error; 3.1.1 clients do not, and are not read further.
-        let publishes_fit = version == Version::V5 || self.publishes < usize::from(receive_max);
+    pub(super) fn accepts(&self, announced: bool, receive_max: u16) -> bool {
+        // Clients that know the limit may not break it; those that do not, as in 3.1.1, are not read further.
+        let publishes_fit = announced || self.publishes < usize::from(receive_max);
         !self.stalled && publishes_fit && self.entries.len() < usize::from(receive_max) + OTHERS_MAX
     }
 

@@ -52,38 +52,6 @@ impl Online {
         }
     }
 
-    fn resolve_alias(
-        &mut self,
-        limits: &Limits,
-        alias: Option<NonZeroU16>,
-        message: &mut Publication,
-    ) -> Result<(), Cause> {
-        let Some(alias) = alias else {
-            return Ok(());
-        };
-        // [v5:3.2.2-17] [v5:3.3.2-9] [v5:U12]
-        if alias.get() > limits.topic_alias_max {
-            return Err(Cause::error(
-                v5::ALIAS_INVALID,
-                "v5:3.3.2-9",
-                "topic alias above the announced maximum",
-            ));
-        }
-        let index = usize::from(alias.get() - 1);
-        if self.aliases.len() <= index {
-            self.aliases.resize(index + 1, None);
-        }
-        if message.topic.is_empty() {
-            // [v5:3.3.2-7] [v5:U13]
-            let known = self.aliases[index].as_ref();
-            message.topic =
-                Arc::clone(known.ok_or(Cause::protocol("v5:U13", "a topic alias that was never set"))?);
-        } else {
-            self.aliases[index] = Some(Arc::clone(&message.topic));
-        }
-        Ok(())
-    }
-
     fn check_announced(
         &mut self,
         limits: &Limits,
@@ -94,7 +62,7 @@ impl Online {
         if message.retain && self.encoder.version == Version::V5 {
             return Err(Cause::error(v5::RETAIN_UNSUPPORTED, "v5:3.2.2-14", "RETAIN is not announced"));
         }
-        let Some(id) = id.filter(|_| self.encoder.version == Version::V5) else {
+        let Some(id) = id.filter(|_| self.announced) else {
             return Ok(());
         };
         // [v5:3.3.4-7] [v5:U21]; at QoS 2 until PUBCOMP, and the same again counts once.
@@ -271,10 +239,10 @@ impl Online {
                 }
                 (Waiting::Receive { id, delivered }, _) => self.release(now, id, delivered, out),
                 (Waiting::Subscribe(subscribing), Answer::Subscribed(results)) => {
-                    self.subscribed(*subscribing, &results, out);
+                    self.subscribed(*subscribing, &results, out)?;
                 }
                 (Waiting::Unsubscribe { id, filters }, Answer::Unsubscribed(existed)) => {
-                    self.unsubscribed(id, filters, &existed, out);
+                    self.unsubscribed(id, filters, &existed, out)?;
                 }
                 // The driver gives each request its own kind of answer.
                 (Waiting::Subscribe(_) | Waiting::Unsubscribe { .. }, _) => {}

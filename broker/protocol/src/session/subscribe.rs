@@ -15,6 +15,10 @@ use crate::io::{Action, Answer, ChangedFilter, Gate, Limits, Now, Output, Reques
 use crate::packet::{Filter, Start, Subscribe};
 use crate::reason::v5;
 
+/// A client asks about more filters at once than fit an answer that it takes. `[v5:3.1.2-24]`
+const TOO_LARGE: Cause =
+    Cause::error(v5::TOO_LARGE, "v5:3.1.2-24", "the answer is larger than the client takes");
+
 impl Online {
     pub(super) fn subscribe(
         &mut self,
@@ -80,9 +84,11 @@ impl Online {
         subscribing: Subscribing,
         results: &[SubscribedFilter],
         out: &mut Output,
-    ) {
+    ) -> Result<(), Cause> {
         // [v311:3.8.4-1] [v311:3.8.4-2] [v5:3.8.4-1] [v5:3.8.4-2]
-        self.encoder.suback(&mut out.bytes, subscribing.id, &subscribing.codes);
+        if !self.encoder.suback(&mut out.bytes, subscribing.id, &subscribing.codes) {
+            return Err(TOO_LARGE);
+        }
         let mut changed = Vec::with_capacity(results.len());
         for (subscription, result) in subscribing.granted.into_iter().zip(results) {
             self.subscriptions += usize::from(!result.existed);
@@ -98,6 +104,7 @@ impl Online {
         if !changed.is_empty() {
             out.actions.push(Action::Subscribed(changed));
         }
+        Ok(())
     }
 
     /// Notes what a filter means for messages that are not numbered.
@@ -127,7 +134,7 @@ impl Online {
         filters: Vec<String>,
         existed: &[bool],
         out: &mut Output,
-    ) {
+    ) -> Result<(), Cause> {
         for filter in &filters {
             // [v311:3.10.4-1] [v5:3.10.4-1]: byte for byte.
             match UserTopic::split(filter) {
@@ -145,8 +152,11 @@ impl Online {
         // [v311:3.10.4-4] [v311:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
         let codes: Vec<u8> =
             existed.iter().map(|existed| if *existed { v5::SUCCESS } else { v5::NO_SUBSCRIPTION }).collect();
-        self.encoder.unsuback(&mut out.bytes, id, &codes);
+        if !self.encoder.unsuback(&mut out.bytes, id, &codes) {
+            return Err(TOO_LARGE);
+        }
         out.actions.push(Action::Unsubscribed(filters));
+        Ok(())
     }
 }
 

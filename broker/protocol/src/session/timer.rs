@@ -12,6 +12,7 @@ impl Session {
     pub fn deadline(&self, now: Now) -> Option<u64> {
         match &self.phase {
             Phase::Fresh { since_ms } => Some(since_ms + self.limits.connect_timeout_ms),
+            Phase::Asked(asked) => Some(asked.since_ms + self.limits.connect_timeout_ms),
             Phase::Opening(opening) => (!opening.lost).then(|| opening.since_ms + self.limits.store_wait_ms),
             Phase::Online(online) => {
                 let keep_alive = (online.keep_alive_ms > 0)
@@ -42,6 +43,7 @@ impl Session {
         let cause = match &mut self.phase {
             // [v311:U22] [v5:U22]
             Phase::Fresh { since_ms } if late(*since_ms, self.limits.connect_timeout_ms) => Cause::Foreign,
+            Phase::Asked(asked) if late(asked.since_ms, self.limits.connect_timeout_ms) => Cause::Foreign,
             Phase::Opening(opening) if late(opening.since_ms, store_wait) && !opening.lost => {
                 connect::refuse_unavailable(&opening.encoder, out);
                 // The store's answer is still to come; the session it opens is closed then.

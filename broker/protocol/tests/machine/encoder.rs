@@ -65,7 +65,7 @@ proptest! {
     ) {
         let qos = match (id, twice) { (None, _) => QoS::AtMostOnce, (_, false) => QoS::AtLeastOnce, _ => QoS::ExactlyOnce };
         let publish = PublishOut {
-            topic: &topic, payload: &payload, qos, id, dup, retain, properties: Some(&properties), expiry_s,
+            topic: &topic, payload: &payload, qos, id, alias: None, dup, retain, properties: Some(&properties), expiry_s,
             content_type: None, subscription_ids: &subscription_ids,
         };
         let mut out = Vec::new();
@@ -125,26 +125,29 @@ fn the_others_read_back() {
     let ack = ConnAck {
         present: true,
         session_expiry_s: Some(9),
+        announces: true,
         receive_max: 256,
         packet_bytes_max: 1000,
         assigned_client_id: Some("auto".to_owned()),
         topic_alias_max: 16,
         server_keep_alive_s: Some(30),
+        auth_method: Some("JWT"),
     };
-    FIVE.connack(&mut out, &ack);
+    assert!(FIVE.connack(&mut out, &ack));
+    assert_eq!(out.windows(6).filter(|w| *w == b"\x15\x00\x03JWT").count(), 1);
     let v5::Packet::ConnectAck(read) = read5(&out) else { panic!("not a CONNACK") };
     assert!(read.session_present && !read.retain_available && !read.shared_subscription_available);
     assert_eq!((read.max_qos as u8, read.receive_max.get(), read.topic_alias_max), (2, 256, 16));
     assert_eq!((read.assigned_client_id.as_deref(), read.server_keepalive_sec), (Some("auto"), Some(30)));
     assert_eq!((read.max_packet_size, read.session_expiry_interval_secs), (Some(1000), Some(9)));
     out.clear();
-    FIVE.suback(&mut out, id, &[0, 1, 0x87]);
+    assert!(FIVE.suback(&mut out, id, &[0, 1, 0x87]));
     assert_eq!(out, [0x90, 6, 0, 7, 0, 0, 1, 0x87]);
     out.clear();
-    OLD.suback(&mut out, id, &[0, 1, 0x87]);
+    assert!(OLD.suback(&mut out, id, &[0, 1, 0x87]));
     assert_eq!(out, [0x90, 5, 0, 7, 0, 1, 0x80]);
     out.clear();
-    OLD.unsuback(&mut out, id, &[0, 0x11]);
+    assert!(OLD.unsuback(&mut out, id, &[0, 0x11]));
     assert_eq!(out, [0xB0, 2, 0, 7], "[v311:3.11] has no payload");
     out.clear();
     FIVE.acknowledge(&mut out, Ack::PubComp, id, 0x92, None);

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in a helper")]
 
 mod anything;
+mod authentication;
 mod clauses;
 mod encoder;
 mod exactly_once;
+mod limits;
 mod session;
 mod world;

@@ -25,12 +25,15 @@ impl Gate for Alice {
         if token.is_empty() {
             return Err(Refused { code: ErrorCode::TokenMissing });
         }
+        if token == b"bad" {
+            return Err(Refused { code: ErrorCode::TokenInvalid });
+        }
         let claims = Claims {
-            user: UserId::new("alice").unwrap(),
+            user: UserId::new(if token == b"bob" { "bob" } else { "alice" }).unwrap(),
             account: AccountId::new("acme").unwrap(),
             device: None,
             role: Role::Agent,
-            exp: START_S + 3_600,
+            exp: START_S + if token == b"longer" { 7_200 } else { 3_600 },
             iat: None,
             acl: Some(Acl::default()),
         };
