@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use schemas::ErrorCode;
 use serde::{Deserialize, Serialize};
 use store::backup::{BackupError, Reached, Snapshot, Summary};
-use store::engine::embedded;
+use store::engine::{embedded, scylla};
 use store::{OpenError, Store};
 use tokio::sync::mpsc;
 
@@ -92,10 +92,11 @@ pub(crate) fn source(config: &Config, admin: Option<&str>) -> Result<Source, Fai
     if let Some(url) = admin {
         return Ok(Source::Server(url.trim_end_matches('/').to_owned()));
     }
-    if config.store.cluster.is_some() {
-        return Err(Failure::Failed("store.url: only the embedded store can do this yet".to_owned()));
-    }
-    match embedded::snapshot(&wire::store_folder(config), wire::sizes(config), wire::now()) {
+    let moment = match &config.store.cluster {
+        Some(cluster) => scylla::snapshot(wire::access(cluster)?, wire::now()),
+        None => embedded::snapshot(&wire::store_folder(config), wire::sizes(config), wire::now()),
+    };
+    match moment {
         Ok(moment) => Ok(Source::Here(moment)),
         Err(OpenError::InUse { .. }) if config.listen.admin.ends_with(":0") => Err(Failure::Failed(
             "a server holds the store, at an admin port that only its ready line tells: give --admin URL"

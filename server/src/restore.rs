@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use schemas::Epoch;
-use store::engine::embedded;
+use store::engine::{embedded, scylla};
 
 use crate::backup::{Shown, words};
 use crate::cli::{self, RestoreArgs};
@@ -13,9 +13,6 @@ use crate::{Failure, keys, verify, wire};
 
 pub(crate) fn run(config: Option<PathBuf>, args: &RestoreArgs) -> Result<(), Failure> {
     let config = cli::load(config)?;
-    if config.store.cluster.is_some() {
-        return Err(Failure::Failed("store.url: only the embedded store can do this yet".to_owned()));
-    }
     let folder = wire::store_folder(&config);
     keys::create_folder(&config.data_dir)
         .map_err(|e| Failure::Failed(format!("data_dir {}: {e}", config.data_dir.display())))?;
@@ -25,10 +22,21 @@ pub(crate) fn run(config: Option<PathBuf>, args: &RestoreArgs) -> Result<(), Fai
         shown.progress(&words(reached));
         true
     };
-    let restored = embedded::restore(&args.dir, &folder, wire::sizes(&config), Epoch(epoch.0), progress)
-        .map_err(|e| Failure::Failed(e.to_string()))?;
+    let epoch = Epoch(epoch.0);
+    let (place, restored) = match &config.store.cluster {
+        Some(cluster) => {
+            let place = format!("keyspace {}", cluster.url.keyspace);
+            (place, scylla::restore(&args.dir, wire::access(cluster)?, epoch, progress))
+        }
+        None => {
+            let sizes = wire::sizes(&config);
+            let place = folder.display().to_string();
+            (place, embedded::restore(&args.dir, &folder, sizes, epoch, progress))
+        }
+    };
+    let restored = restored.map_err(|e| Failure::Failed(e.to_string()))?;
     shown.end();
     let rows = restored.backup.rows;
-    cli::print(&format!("{}: {rows} rows; clients will take a snapshot\n", folder.display()))?;
+    cli::print(&format!("{place}: {rows} rows; clients will take a snapshot\n"))?;
     verify::tell(&restored.report.into())
 }

@@ -229,13 +229,19 @@ fn store_settings(config: &Config) -> Result<store::Settings, Failure> {
     })
 }
 
-fn open_cluster(config: &Config, cluster: &Cluster) -> Result<Arc<dyn Store>, Failure> {
+/// Where the cluster is, and as whom to go there.
+pub(crate) fn access(cluster: &Cluster) -> Result<scylla::Access, Failure> {
     let mut access = scylla::Access::new(cluster.url.clone());
     if let Some((user, password)) = &cluster.credentials {
         let password = std::str::from_utf8(password.bytes())
             .map_err(|_| Failure::Usage("store.password: is not UTF-8".to_owned()))?;
         access.credentials = Some((user.clone(), password.to_owned()));
     }
+    Ok(access)
+}
+
+fn open_cluster(config: &Config, cluster: &Cluster) -> Result<Arc<dyn Store>, Failure> {
+    let access = access(cluster)?;
     // Keys and tokens of this process still stand in `data_dir`.
     keys::create_folder(&config.data_dir)
         .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;

@@ -14,6 +14,10 @@ pub fn describe() {
         "inboxd_store_apply_retries_total",
         "Committed rows that had to be written again"
     );
+    metrics::describe_counter!(
+        "inboxd_store_replayed_entries_total",
+        "Entries of the log that a start applied again"
+    );
     metrics::describe_gauge!("inboxd_store_free_bytes", "Free space where the store is");
     metrics::describe_gauge!(
         "inboxd_store_commit_running_seconds",
@@ -27,9 +31,12 @@ pub fn describe() {
     {
         let _ = metrics::histogram!(name);
     }
-    for name in
-        ["inboxd_store_ops_total", "inboxd_store_apply_retries_total", "inboxd_store_swept_rows_total"]
-    {
+    for name in [
+        "inboxd_store_ops_total",
+        "inboxd_store_apply_retries_total",
+        "inboxd_store_replayed_entries_total",
+        "inboxd_store_swept_rows_total",
+    ] {
         metrics::counter!(name).increment(0);
     }
 }
@@ -72,4 +79,10 @@ pub(crate) fn observe_delivered(after_ms: &[u64]) {
 #[cfg(feature = "scylla")]
 pub(crate) fn count_apply_retry() {
     metrics::counter!("inboxd_store_apply_retries_total").increment(1);
+}
+
+/// Entries of the log that a start applied again.
+#[cfg(feature = "scylla")]
+pub(crate) fn count_replayed(entries: usize) {
+    metrics::counter!("inboxd_store_replayed_entries_total").increment(entries as u64);
 }

@@ -285,6 +285,12 @@ impl Store for Log {
             sink.done(token, Err(CommitError::Closed));
             return;
         }
+        // Who waited behind a commit that cannot end would not know whether to send again.
+        if let Some(why) = self.rows.away() {
+            drop(queue);
+            sink.done(token, Err(CommitError::Unavailable(why)));
+            return;
+        }
         let was_empty = queue.ops.is_empty();
         queue.ops.push(Pending { op, token, sink, _permit: Some(permit) });
         drop(queue);
@@ -384,6 +390,7 @@ impl Store for Log {
 
     fn readiness(&self) -> Result<(), String> {
         self.health()?;
+        self.rows.away().map_or(Ok(()), Err)?;
         self.shared.space.refusal((self.shared.clock)()).map_or(Ok(()), |full| Err(full.to_string()))
     }
 
@@ -392,7 +399,11 @@ impl Store for Log {
         let _ = self.shared.space.refusal((self.shared.clock)());
         let running = self.shared.commit_began().map(|began| began.elapsed()).unwrap_or_default();
         crate::metrics::set_commit_running(running);
-        if running > self.shared.stuck_after {
+        if let Some(why) = self.rows.lost() {
+            return Err(why);
+        }
+        // What waits for something that is away is not stuck: a new start would wait as well.
+        if running > self.shared.stuck_after && self.rows.away().is_none() {
             return Err(format!("the writer has been busy with one commit for {} s", running.as_secs()));
         }
         self.shared.queue().ended.clone().map_or(Ok(()), Err)
@@ -411,6 +422,7 @@ impl Store for Log {
             queue.closers.push(done);
         }
         drop(queue);
+        self.rows.closing();
         self.shared.wake.notify_one();
         Box::pin(async move {
             // An error means that the sender was dropped: the writer had ended already.

@@ -98,6 +98,19 @@ pub(crate) trait Rows: Send + Sync + 'static {
     /// Nothing more is committed: an engine that others wait for lets go of what they wait for. Reads may still come.
     fn close(&self) {}
 
+    /// What is under way is the last: an engine that waits for something to come back does not wait for ever now.
+    fn closing(&self) {}
+
+    /// Why nothing can be committed for a while, though nothing is wrong with this process: it goes by itself.
+    fn away(&self) -> Option<String> {
+        None
+    }
+
+    /// Why nothing will ever be committed again by this process.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// Does a read cost a round trip? Then the writer says with [`Rows::warm`] what the plan will ask for.
     fn is_remote(&self) -> bool {
         false

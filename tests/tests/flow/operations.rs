@@ -120,3 +120,26 @@ async fn inboxd_config_names_file_line_and_key_of_a_mistake() {
     let log = world.server.log();
     assert!(log.contains("bad.toml:3") && log.contains("listen.mqttt"), "{log}");
 }
+
+#[tokio::test]
+async fn a_store_is_verified_and_backed_up_with_a_server_and_without() {
+    let mut world = World::start().await;
+    world.deliver_text(ANA, "wamid.1", "Hello").await;
+    let admin = format!("http://{}", world.at().admin);
+    let (code, printed) = world.run(&["verify", "--admin", &admin]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let folder = world.server.folder().join("backup");
+    let folder = folder.to_str().expect("a path of the test");
+    let (code, printed) = world.run(&["backup", folder, "--admin", &admin]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let (code, _) = world.run(&["verify"]).await;
+    assert_eq!(code, Some(1), "a server has the store, and its admin port is not in the configuration");
+    world.server.stop().await;
+    let (code, printed) = world.run(&["verify"]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let (code, _) = world.run(&["restore", folder]).await;
+    assert_eq!(code, Some(1), "a store is never overwritten");
+    let second = format!("{folder}-2");
+    let (code, printed) = world.run(&["backup", &second]).await;
+    assert_eq!(code, Some(0), "{printed}");
+}

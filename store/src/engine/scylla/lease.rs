@@ -14,8 +14,6 @@ use super::session::{Cql, CqlError, cql};
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// An owner without a sign of life for so long has lost its lease: others may take it, and it must not serve reads.
 pub(super) const LEASE: Duration = Duration::from_secs(6);
-/// Longest wait for an owner that lives: it may be about to leave (a restart).
-const TAKE_WAIT: Duration = Duration::from_secs(20);
 /// Between two looks at another's lease.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -42,13 +40,29 @@ async fn read(db: &Cql, shard: i8) -> Result<Option<Seen>, CqlError> {
     Ok(row.map(|(fence, owner, beat, first_slice)| Seen { fence, owner, beat, first_slice }))
 }
 
-/// Takes the lease: at once where it is free, else when its owner has shown no sign of life for [`LEASE`].
+/// Why there is no lease.
+pub(super) enum TakeError {
+    /// This owner lives.
+    InUse(String),
+    /// The database cannot be asked.
+    Cql(CqlError),
+}
+
+impl From<CqlError> for TakeError {
+    fn from(error: CqlError) -> Self {
+        Self::Cql(error)
+    }
+}
+
+/// Takes the lease: at once where it is free, else when its owner has shown no sign of life for [`LEASE`]. One that
+/// lives is waited for: it may be about to leave (a restart).
 ///
 /// # Errors
-/// Another owner lives, or the database cannot be asked.
-pub(super) async fn take(db: &Cql, shard: i8, owner: &str) -> Result<Lease, CqlError> {
-    let deadline = Instant::now() + TAKE_WAIT;
+/// Another owner lives and has not left after `wait`; or the database cannot be asked.
+pub(super) async fn take(db: &Cql, shard: i8, owner: &str, wait: Duration) -> Result<Lease, TakeError> {
+    let deadline = Instant::now() + wait;
     let mut watched: Option<(i64, i64, Instant)> = None;
+    let mut lives = false;
     loop {
         let Some(seen) = read(db, shard).await? else {
             // Whether this one was applied is seen by reading: also where its answer was lost.
@@ -62,7 +76,8 @@ pub(super) async fn take(db: &Cql, shard: i8, owner: &str) -> Result<Lease, CqlE
             Some((fence, beat, since)) if (fence, beat) == (seen.fence, seen.beat) => {
                 since.elapsed() >= LEASE
             }
-            _ => {
+            before => {
+                lives |= before.is_some();
                 watched = Some((seen.fence, seen.beat, Instant::now()));
                 false
             }
@@ -74,11 +89,11 @@ pub(super) async fn take(db: &Cql, shard: i8, owner: &str) -> Result<Lease, CqlE
                 tracing::info!(fence = lease.fence, shard, "lease taken");
                 return Ok(lease);
             }
-            watched = None;
+            watched = None; // somebody was faster
         }
-        if Instant::now() >= deadline {
+        if lives && Instant::now() >= deadline {
             let owner = seen.owner.unwrap_or_default();
-            return Err(CqlError(format!("another process uses this store: {owner}, fence {}", seen.fence)));
+            return Err(TakeError::InUse(format!("{owner}, fence {}", seen.fence)));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -11,11 +11,12 @@
 //! **An unknown outcome** (a time-out, a connection that broke) is settled by a serial read, which also finishes what a
 //! coordinator left half done. If `next` has not moved, the *same* batch is sent again: should the first attempt come
 //! through after all, it writes the same rows to the same place, and only one of the two passes the condition.
-//! Nobody is told "not committed" while an attempt may still come through.
+//! Nobody is told "not committed" while an attempt may still come through, however long the database is away.
 //!
 //! Not here: what entries mean for the rows (`apply`), when an owner may write (`lease`).
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use scylla::statement::batch::{Batch as CqlBatch, BatchType};
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 
 use super::Faults;
 use super::lease::Lease;
+use super::progress::LogSizes;
 use super::session::{Cql, CqlError, cql, was_applied};
 use crate::engine::{Batch, record};
 
@@ -31,12 +33,10 @@ use crate::engine::{Batch, record};
 const PART_BYTES: usize = 256 << 10;
 /// Bytes of entries in one conditional batch. The database refuses mutations above half a commit log segment, 16 MiB.
 const BATCH_BYTES: usize = 4 << 20;
-/// A slice ends at so many bytes …
-const SLICE_BYTES: usize = 64 << 20;
-/// … or so long after its begin.
-const SLICE_TIME: Duration = Duration::from_secs(600);
-/// How long an unknown outcome may stay unknown before the writer gives up.
-const SETTLE_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for the log's end at a start.
+const TAKE_WAIT: Duration = Duration::from_secs(60);
+/// How long an outcome may stay unknown once the process ends: then the next start finds it in the log, or not.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
 /// Before asking again.
 const SETTLE_POLL: Duration = Duration::from_millis(100);
 /// Rows of the log read at once: 4 MiB at most.
@@ -70,9 +70,27 @@ struct SliceState {
     sealed: bool,
 }
 
+/// For how long an unknown outcome is waited for: for ever, until the process is to end.
+#[derive(Default)]
+pub(super) struct Patience(Mutex<Option<Instant>>);
+
+impl Patience {
+    /// The process is to end.
+    pub(super) fn ends(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    /// The process was to end a while ago.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() >= CLOSE_WAIT)
+    }
+}
+
 /// The end of the log, where its owner writes.
 pub(super) struct LogEnd {
     lease: Lease,
+    sizes: LogSizes,
+    patience: Arc<Patience>,
     slice: i64,
     slice_bytes: usize,
     slice_since: Instant,
@@ -90,11 +108,16 @@ async fn read_state(db: &Cql, shard: i8, slice: i64) -> Result<Option<SliceState
 }
 
 /// Takes the end of the log: raises the fence on its last slice, so that whoever wrote there before is refused.
-pub(super) async fn take_over(db: &Cql, lease: &Lease) -> Result<LogEnd, LogError> {
+pub(super) async fn take_over(
+    db: &Cql,
+    lease: &Lease,
+    sizes: LogSizes,
+    patience: Arc<Patience>,
+) -> Result<LogEnd, LogError> {
     let (shard, fence) = (lease.shard, lease.fence);
     let mut slice = lease.first_slice;
     let mut carried = (0, 0);
-    let deadline = Instant::now() + SETTLE_WAIT;
+    let deadline = Instant::now() + TAKE_WAIT;
     loop {
         if Instant::now() >= deadline {
             return Err(CqlError("the log's end cannot be taken".to_owned()).into());
@@ -118,6 +141,8 @@ pub(super) async fn take_over(db: &Cql, lease: &Lease) -> Result<LogEnd, LogErro
         if state.fence == fence {
             return Ok(LogEnd {
                 lease: lease.clone(),
+                sizes,
+                patience,
                 slice,
                 slice_bytes: 0,
                 slice_since: Instant::now(),
@@ -234,7 +259,7 @@ impl LogEnd {
         now: i64,
         faults: &Faults,
     ) -> Result<LogEntry, LogError> {
-        if self.slice_bytes >= SLICE_BYTES || self.slice_since.elapsed() >= SLICE_TIME {
+        if self.slice_bytes >= self.sizes.slice_bytes || self.slice_since.elapsed() >= self.sizes.slice_time {
             self.roll(db).await?;
         }
         // Rises with the index whatever the clock does; far from it only while the clock was set back.
@@ -267,7 +292,6 @@ impl LogEnd {
         faults: &Faults,
     ) -> Result<(), LogError> {
         let (batch, values) = self.batch(db, parts, count, timestamp, commits);
-        let deadline = Instant::now() + SETTLE_WAIT;
         loop {
             let sent = async { was_applied(db.session.batch(&batch, &values).await.map_err(cql)?) };
             let answer = faults.lose(commits, sent).await;
@@ -278,29 +302,30 @@ impl LogEnd {
                     tracing::warn!(%error, "the outcome of a commit is unknown and is being settled")
                 }
             }
-            match self.settle(db, deadline).await? {
+            match self.settle(db).await? {
                 // Someone moved it by one under our fence: only we could.
                 next if commits && next == self.next + 1 => return Ok(()),
                 next if next != self.next => {
                     return Err(CqlError(format!("the log is at {next}, not at {}", self.next)).into());
                 }
-                _ if Instant::now() >= deadline => {
+                _ if self.patience.is_over() => {
                     return Err(CqlError("the database does not take the commit".to_owned()).into());
                 }
-                _ => {}
+                _ => tokio::time::sleep(SETTLE_POLL).await,
             }
         }
     }
 
-    /// Where the log stands, read at serial consistency. An error where it is another's, or nobody answers in time.
-    async fn settle(&self, db: &Cql, deadline: Instant) -> Result<i64, LogError> {
+    /// Where the log stands, read at serial consistency. An error where it is another's, or nobody answers and this
+    /// process is to end.
+    async fn settle(&self, db: &Cql) -> Result<i64, LogError> {
         let ours = self.lease.fence;
         loop {
             match read_state(db, self.lease.shard, self.slice).await {
                 Ok(Some(state)) if state.fence == ours => return Ok(state.next),
                 Ok(Some(state)) => return Err(LogError::Fenced { found: state.fence, ours }),
                 Ok(None) => return Err(CqlError("the slice of the log is gone".to_owned()).into()),
-                Err(error) if Instant::now() >= deadline => return Err(error.into()),
+                Err(error) if self.patience.is_over() => return Err(error.into()),
                 Err(_) => tokio::time::sleep(SETTLE_POLL).await,
             }
         }
@@ -347,16 +372,16 @@ impl LogEnd {
     /// Goes on in a new slice, which carries fence and index over.
     async fn roll(&mut self, db: &Cql) -> Result<(), LogError> {
         let (shard, fence) = (self.lease.shard, self.lease.fence);
-        let deadline = Instant::now() + SETTLE_WAIT;
         // Sealing twice is sealing; its outcome is read.
         loop {
             let _ = db.conditionally(&db.log.seal, (shard, self.slice, fence, self.next)).await;
-            self.settle(db, deadline).await?;
-            if read_state(db, shard, self.slice).await?.is_some_and(|state| state.sealed) {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(CqlError("a slice of the log cannot be ended".to_owned()).into());
+            self.settle(db).await?;
+            match read_state(db, shard, self.slice).await {
+                Ok(Some(state)) if state.sealed => break,
+                _ if self.patience.is_over() => {
+                    return Err(CqlError("a slice of the log cannot be ended".to_owned()).into());
+                }
+                _ => tokio::time::sleep(SETTLE_POLL).await,
             }
         }
         let slice = self.slice + 1;
@@ -366,11 +391,13 @@ impl LogEnd {
             match read_state(db, shard, slice).await {
                 Ok(Some(state)) if state.fence == fence => break,
                 Ok(Some(state)) => return Err(LogError::Fenced { found: state.fence, ours: fence }),
-                Ok(None) | Err(_) if Instant::now() < deadline => tokio::time::sleep(SETTLE_POLL).await,
-                Ok(None) => return Err(CqlError("a slice of the log cannot be begun".to_owned()).into()),
-                Err(error) => return Err(error.into()),
+                _ if self.patience.is_over() => {
+                    return Err(CqlError("a slice of the log cannot be begun".to_owned()).into());
+                }
+                _ => tokio::time::sleep(SETTLE_POLL).await,
             }
         }
+        tracing::debug!(slice, next = self.next, "a slice of the log begins");
         (self.slice, self.slice_bytes, self.slice_since) = (slice, 0, Instant::now());
         Ok(())
     }

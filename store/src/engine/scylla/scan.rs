@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use scylla::value::CqlValue;
 
-use super::Inner;
 use super::layout::{Layout, Segment, directory_range, layout_of, owner_of_range};
+use super::owner::Owner;
 use super::session::{CqlError, cql};
 use super::tables::DIRECTORY;
 use crate::engine::{Batch, KeyRange, Order};
@@ -57,16 +57,16 @@ impl Walk {
     }
 
     /// The next partitions with their first pages; none at the end.
-    pub(super) async fn next(mut self, inner: &Inner) -> Result<(Self, VecDeque<(Segment, Page)>), CqlError> {
+    pub(super) async fn next(mut self, owner: &Owner) -> Result<(Self, VecDeque<(Segment, Page)>), CqlError> {
         while self.segments.is_empty() {
-            if !self.find(inner).await? {
+            if !self.find(owner).await? {
                 return Ok((self, VecDeque::new()));
             }
         }
         let count = self.width.min(self.segments.len());
         let segments = self.segments.drain(..count).collect();
         self.widen();
-        let pages = inner.first_pages(segments, self.order).await?;
+        let pages = owner.first_pages(segments, self.order).await?;
         Ok((self, pages))
     }
 
@@ -82,19 +82,19 @@ impl Walk {
     }
 
     /// Looks for more partitions; false at the end of the walk.
-    async fn find(&mut self, inner: &Inner) -> Result<bool, CqlError> {
+    async fn find(&mut self, owner: &Owner) -> Result<bool, CqlError> {
         if let Some((range, unread)) = self.directory.take() {
-            return self.read_on(inner, range, unread).await.map(|()| true);
+            return self.read_on(owner, range, unread).await.map(|()| true);
         }
         let Some(range) = self.tables.pop_front() else { return Ok(false) };
         if !matches!(range.from.first().and_then(|table| layout_of(*table)), Some(Layout::Owned(_))) {
-            self.segments = self.ordered(inner.map.segments(&range).into_iter());
-        } else if let Some(owner) = owner_of_range(&range) {
-            let rows = inner.directory_of(owner).await?;
-            let segments = rows.iter().filter_map(|row| inner.map.owned_segment(row, &range));
+            self.segments = self.ordered(owner.map.segments(&range).into_iter());
+        } else if let Some(of) = owner_of_range(&range) {
+            let rows = owner.directory_of(of).await?;
+            let segments = rows.iter().filter_map(|row| owner.map.owned_segment(row, &range));
             self.segments = self.ordered(segments);
         } else if let Some(rows) = directory_range(&range) {
-            let unread = self.ordered(inner.map.segments(&rows).into_iter());
+            let unread = self.ordered(owner.map.segments(&rows).into_iter());
             self.directory = Some((range, unread));
         }
         Ok(true)
@@ -103,7 +103,7 @@ impl Walk {
     /// Reads on in the directory: several of its partitions at once, up to the first that has more than a page.
     async fn read_on(
         &mut self,
-        inner: &Inner,
+        owner: &Owner,
         range: KeyRange,
         mut unread: VecDeque<Segment>,
     ) -> Result<(), CqlError> {
@@ -113,10 +113,10 @@ impl Walk {
             return Ok(());
         }
         self.widen();
-        for (segment, page) in inner.first_pages(ahead, self.order).await? {
+        for (segment, page) in owner.first_pages(ahead, self.order).await? {
             unread.pop_front();
             let rows = page.rows.iter();
-            self.segments.extend(rows.filter_map(|(row, _)| inner.map.owned_segment(row, &range)));
+            self.segments.extend(rows.filter_map(|(row, _)| owner.map.owned_segment(row, &range)));
             if let Some(rest) = page.rest {
                 unread.push_front(Segment { range: rest, ..segment });
                 break;
@@ -133,7 +133,7 @@ pub(super) struct Page {
     pub(super) rest: Option<KeyRange>,
 }
 
-impl Inner {
+impl Owner {
     /// One row.
     pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, CqlError> {
         if let Some(found) = self.recent.get(key) {
