@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use schemas::{
-    AccountId, Claims, ClientId, Command, CommandId, ConversationId, Epoch, ErrorCode, Event, Millis,
-    Publication, QoS, Subscription, UserId, command::TypingState,
+    AccountId, Claims, ClientId, Command, CommandId, ConversationId, Epoch, ErrorCode, Event, Message,
+    Millis, Publication, QoS, Subscription, UserId, command::TypingState,
 };
 
 use crate::packet::{Start, Version};
@@ -326,6 +326,8 @@ pub enum Answer {
     Unsubscribed(Vec<bool>),
     /// On disk.
     Done,
+    /// Of [`Request::Command`], carried out: the message it made.
+    Command(Option<Box<Message>>),
     /// Of [`Request::Once`]: it was on disk already, nothing happened now.
     Repeated,
     /// Of [`Request::Release`]: was there anything to be freed?

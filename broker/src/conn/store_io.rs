@@ -149,6 +149,7 @@ pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
                 .collect(),
         ),
         Outcome::Unsubscribed(existed) => Answer::Unsubscribed(existed),
+        Outcome::Command(done) => Answer::Command(done.message.map(Box::new)),
         Outcome::Repeated => Answer::Repeated,
         Outcome::Released(held) => Answer::Released(held),
         // A newer connection has the session; this one is about to hear of it.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use schemas::{ErrorCode, QoS};
 
-use super::publish::{is_outbox, kept, read_command};
+use super::command::{is_outbox, read_command};
+use super::publish::kept;
 use super::{Online, Phase, Session};
 use crate::codec::PacketError;
 use crate::io::{Action, Now, Output, Request, Told};

@@ -384,7 +384,7 @@ impl Online {
         }
     }
 
-    fn publication(
+    pub(super) fn publication(
         &mut self,
         message: &Publication,
         subscription_ids: &[u32],

@@ -11,6 +11,7 @@ mod acknowledge;
 mod alias;
 mod authenticate;
 mod close;
+mod command;
 mod connect;
 mod deliver;
 mod pending;

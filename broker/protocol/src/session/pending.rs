@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use schemas::{Publication, Subscription};
+use bytes::Bytes;
+use schemas::{CommandId, Publication, QoS, Subscription};
 
 use crate::io::{Answer, Delivered};
 
@@ -41,14 +42,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// PUBACK or PUBREC.
-    Publish {
-        /// For this packet.
-        id: NonZeroU16,
-        /// QoS 2.
-        exactly_once: bool,
-        /// A stored message that online sessions with QoS 0 subscriptions get once it is stored.
-        live: Option<Arc<Publication>>,
-    },
+    Publish(Publishing),
     /// PUBCOMP.
     Release {
         /// For this packet.
@@ -70,6 +64,40 @@ pub(super) enum Waiting {
         /// Filters in order.
         filters: Vec<String>,
     },
+}
+
+/// A PUBLISH on its way.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    /// Its packet identifier.
+    pub(super) id: NonZeroU16,
+    /// QoS 2.
+    pub(super) exactly_once: bool,
+    /// A stored message that online sessions with QoS 0 subscriptions get once it is stored.
+    pub(super) live: Option<Arc<Publication>>,
+    /// Who wants to know what becomes of it.
+    pub(super) reply: Option<Box<Reply>>,
+}
+
+impl Publishing {
+    pub(super) const fn of(id: NonZeroU16, qos: QoS) -> Self {
+        Self { id, exactly_once: matches!(qos, QoS::ExactlyOnce), live: None, reply: None }
+    }
+}
+
+/// A result that is wanted.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// Response topic.
+    pub(super) topic: Arc<str>,
+    /// The topic is the user's own signals.
+    pub(super) own: bool,
+    /// Correlation data.
+    pub(super) correlation: Option<Bytes>,
+    /// The command's id, where it could be read.
+    pub(super) id: Option<CommandId>,
+    /// What is wrong with it, where that is known already.
+    pub(super) detail: Option<String>,
 }
 
 /// A SUBSCRIBE on its way.
@@ -106,8 +134,9 @@ impl Pending {
     }
 
     fn push_entry(&mut self, since_ms: u64, what: Waiting, answer: Option<Answer>) -> u64 {
-        self.publishes += usize::from(matches!(what, Waiting::Publish { .. }));
-        self.exactly_once += usize::from(matches!(what, Waiting::Publish { exactly_once: true, .. }));
+        self.publishes += usize::from(matches!(what, Waiting::Publish(_)));
+        self.exactly_once +=
+            usize::from(matches!(&what, Waiting::Publish(publishing) if publishing.exactly_once));
         self.entries.push_back(Entry { since_ms, what, answer });
         self.first + (self.entries.len() as u64 - 1)
     }
@@ -128,8 +157,9 @@ impl Pending {
             Some(_) => {
                 let entry = self.entries.pop_front()?;
                 self.first += 1;
-                self.publishes -= usize::from(matches!(entry.what, Waiting::Publish { .. }));
-                let exactly_once = matches!(entry.what, Waiting::Publish { exactly_once: true, .. });
+                self.publishes -= usize::from(matches!(entry.what, Waiting::Publish(_)));
+                let exactly_once =
+                    matches!(&entry.what, Waiting::Publish(publishing) if publishing.exactly_once);
                 self.exactly_once -= usize::from(exactly_once);
                 if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
                     self.entries = VecDeque::new();

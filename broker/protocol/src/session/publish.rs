@@ -1,17 +1,16 @@
-//! O1, O4. PUBLISH from a client: commands to the outbox, messages to general topics, typing.
+//! O1, O4. PUBLISH from a client, at every QoS.
 //!
 //! A PUBACK or PUBREC leaves only once the message, or the refusal that 3.1.1 can learn in no other way, is on disk (P1).
-//! Not here: what commands do (the store's plan).
+//! Not here: what stands in an outbox (`command`), what commands do (the store's plan).
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schemas::command::Typing;
-use schemas::topic::{UserTopic, UserTopicKind};
-use schemas::{Command, Encoding, ErrorCode, Publication, QoS};
+use schemas::{ErrorCode, Publication, QoS};
 
-use super::pending::Waiting;
+use super::command::is_outbox;
+use super::pending::{Publishing, Waiting};
 use super::{Cause, Online};
 use crate::codec::Ack;
 use crate::io::{Action, Answer, Gate, Limits, Now, Output, Request, Told};
@@ -37,7 +36,7 @@ impl Online {
         self.resolve_alias(limits, alias, &mut message)?;
         self.check_announced(limits, id, &message)?;
         if gate.publish(&self.claims, &message.topic, message.qos, message.retain).is_ok() {
-            return self.accept(now, id, message, out);
+            return self.accept(now, gate, id, message, out);
         }
         match id {
             None => {
@@ -45,10 +44,10 @@ impl Online {
                 Ok(())
             }
             Some(id) if self.encoder.version == Version::V5 => {
-                self.refuse(now, id, message.qos, ErrorCode::AclDenied, out)
+                self.refuse(now, Publishing::of(id, message.qos), ErrorCode::AclDenied, out)
             }
             Some(_) if self.close_on_refusal => Err(Self::closing(ErrorCode::AclDenied, out)),
-            Some(id) => self.report_topic(now, id, &message, out),
+            Some(id) => self.report_topic(now, Publishing::of(id, message.qos), &message.topic, out),
         }
     }
 
@@ -85,113 +84,60 @@ impl Online {
     fn accept(
         &mut self,
         now: Now,
+        gate: &dyn Gate,
         id: Option<NonZeroU16>,
         message: Publication,
         out: &mut Output,
     ) -> Result<(), Cause> {
         match (is_outbox(&message.topic), id) {
-            (true, Some(id)) => return self.command(now, id, &message, out),
+            (true, Some(id)) => return self.command(now, gate, id, &message, out),
             (true, None) => Self::typing(&message, out),
             (false, Some(id)) => {
                 let message = Arc::new(kept(message));
                 let live = Some(Arc::clone(&message));
-                self.submit(now, id, message.qos, live, Request::Publish(Arc::clone(&message)), out);
+                let publishing = Publishing { live, ..Publishing::of(id, message.qos) };
+                self.submit(now, publishing, Request::Publish(message), out);
             }
             (false, None) => out.actions.push(Action::PublishLive(Arc::new(kept(message)))),
         }
         Ok(())
     }
 
-    fn command(
-        &mut self,
-        now: Now,
-        id: NonZeroU16,
-        message: &Publication,
-        out: &mut Output,
-    ) -> Result<(), Cause> {
-        match read_command(message) {
-            Ok(command) => {
-                let report_refusal = self.encoder.version == Version::V311 && !self.close_on_refusal;
-                let request = Request::Command { command, received_us: now.wall_us, report_refusal };
-                self.submit(now, id, message.qos, None, request, out);
-            }
-            Err(error) if self.encoder.version == Version::V5 => {
-                return self.refuse(now, id, message.qos, error.code, out);
-            }
-            Err(error) if self.close_on_refusal => return Err(Self::closing(error.code, out)),
-            Err(error) => {
-                Self::tell(out, Told::Refused(error.code));
-                let request =
-                    Request::Report { id: error.id, code: error.code, detail: error.detail, topic: None };
-                self.submit(now, id, message.qos, None, request, out);
-            }
-        }
-        Ok(())
-    }
-
     /// Asks the store; at QoS 2 once for the packet identifier. `[v5:4.3.3-10]`
-    fn submit(
-        &mut self,
-        now: Now,
-        id: NonZeroU16,
-        qos: QoS,
-        live: Option<Arc<Publication>>,
-        request: Request,
-        out: &mut Output,
-    ) {
-        let exactly_once = qos == QoS::ExactlyOnce;
-        let token = self.pending.push(now.mono_ms, Waiting::Publish { id, exactly_once, live });
+    pub(super) fn submit(&mut self, now: Now, publishing: Publishing, request: Request, out: &mut Output) {
+        let Publishing { id, exactly_once, .. } = publishing;
+        let token = self.pending.push(now.mono_ms, Waiting::Publish(publishing));
         let request = Box::new(request);
         let request = if exactly_once { Box::new(Request::Once { packet: id, request }) } else { request };
         out.actions.push(Action::Submit { token, request });
     }
 
     /// `refused_publish_311 = "close"`. [v311:3.3.5-2]
-    fn closing(code: ErrorCode, out: &mut Output) -> Cause {
+    pub(super) fn closing(code: ErrorCode, out: &mut Output) -> Cause {
         Self::tell(out, Told::Refused(code));
         Cause::error(v5::NOT_AUTHORIZED, "v311:3.3.5-2", "a publish that is refused")
     }
 
-    /// Typing is the only thing that an outbox takes at QoS 0.
-    fn typing(message: &Publication, out: &mut Output) {
-        #[derive(serde::Deserialize)]
-        struct Signal {
-            r#type: String,
-            #[serde(flatten)]
-            typing: Typing,
-        }
-        match encoding_of(message).read::<Signal>(&message.payload) {
-            Ok(signal) if signal.r#type == "typing" => out.actions.push(Action::Typing {
-                conversation: signal.typing.conversation,
-                state: signal.typing.state,
-            }),
-            _ => Self::tell(out, Told::DroppedQoS0),
-        }
-    }
-
     /// MQTT 5: the reason code says it.
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         now: Now,
-        id: NonZeroU16,
-        qos: QoS,
+        publishing: Publishing,
         code: ErrorCode,
         out: &mut Output,
     ) -> Result<(), Cause> {
-        self.settle_with(now, id, qos, Answer::Refused(code), out)
+        self.settle_with(now, publishing, Answer::Refused(code), out)
     }
 
     /// An answer that is known without the store, in its turn.
     fn settle_with(
         &mut self,
         now: Now,
-        id: NonZeroU16,
-        qos: QoS,
+        publishing: Publishing,
         answer: Answer,
         out: &mut Output,
     ) -> Result<(), Cause> {
-        let what = Waiting::Publish { id, exactly_once: qos == QoS::ExactlyOnce, live: None };
-        self.pending.push_answered(now.mono_ms, what, answer);
+        self.pending.push_answered(now.mono_ms, Waiting::Publish(publishing), answer);
         self.settle(now, out)
     }
 
@@ -199,20 +145,20 @@ impl Online {
     fn report_topic(
         &mut self,
         now: Now,
-        id: NonZeroU16,
-        message: &Publication,
+        publishing: Publishing,
+        topic: &str,
         out: &mut Output,
     ) -> Result<(), Cause> {
         Self::tell(out, Told::Refused(ErrorCode::AclDenied));
         let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
         if lately {
-            return self.settle_with(now, id, message.qos, Answer::Done, out);
+            return self.settle_with(now, publishing, Answer::Done, out);
         }
         self.reported_ms = Some(now.mono_ms);
         let code = ErrorCode::AclDenied;
-        let (detail, topic) = (code.meaning().to_owned(), Some(message.topic.to_string()));
+        let (detail, topic) = (code.meaning().to_owned(), Some(topic.to_owned()));
         let request = Request::Report { id: None, code, detail, topic };
-        self.submit(now, id, message.qos, None, request, out);
+        self.submit(now, publishing, request, out);
         Ok(())
     }
 
@@ -226,10 +172,7 @@ impl Online {
     pub(super) fn settle(&mut self, now: Now, out: &mut Output) -> Result<(), Cause> {
         while let Some((what, answer)) = self.pending.pop() {
             match (what, answer) {
-                (Waiting::Publish { id, exactly_once, live }, answer) => {
-                    let ack = if exactly_once { Ack::PubRec } else { Ack::PubAck };
-                    self.published(id, ack, live, &answer, out)?;
-                }
+                (Waiting::Publish(publishing), answer) => self.published(publishing, answer, out)?,
                 (Waiting::Release { id }, answer) => {
                     self.receiving.retain(|held| *held != id);
                     // [v5:U39] [v5:3.7.2-1]
@@ -251,19 +194,16 @@ impl Online {
         Ok(())
     }
 
-    fn published(
-        &mut self,
-        id: NonZeroU16,
-        ack: Ack,
-        live: Option<Arc<Publication>>,
-        answer: &Answer,
-        out: &mut Output,
-    ) -> Result<(), Cause> {
-        let Answer::Refused(code) = *answer else {
+    fn published(&mut self, publishing: Publishing, answer: Answer, out: &mut Output) -> Result<(), Cause> {
+        let Publishing { id, exactly_once, live, reply } = publishing;
+        let ack = if exactly_once { Ack::PubRec } else { Ack::PubAck };
+        let Answer::Refused(code) = answer else {
             // [v311:4.3.2-2] [v5:4.3.2-4] [v311:4.3.3-2] [v5:4.3.3-8]
             self.encoder.acknowledge(&mut out.bytes, ack, id, v5::SUCCESS, None);
-            let first_time = *answer != Answer::Repeated;
-            out.actions.extend(live.filter(|_| first_time).map(Action::PublishLive));
+            if answer != Answer::Repeated {
+                out.actions.extend(live.map(Action::PublishLive));
+                self.reply(reply, answer, out);
+            }
             return Ok(());
         };
         if self.close_on_refusal {
@@ -274,22 +214,9 @@ impl Online {
         // [v5:4.3.3-9]
         self.receiving.retain(|held| *held != id);
         self.encoder.acknowledge(&mut out.bytes, ack, id, reason, Some(code.as_str()));
+        self.reply(reply, answer, out);
         Ok(())
     }
-}
-
-/// Is it somebody's outbox? (The gate lets nobody publish to another's.)
-pub(super) fn is_outbox(topic: &str) -> bool {
-    UserTopic::parse(topic).is_some_and(|topic| topic.kind == UserTopicKind::Outbox)
-}
-
-pub(super) fn read_command(message: &Publication) -> Result<Command, schemas::CommandError> {
-    Command::read(encoding_of(message), &message.payload)
-}
-
-fn encoding_of(message: &Publication) -> Encoding {
-    let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_deref());
-    Encoding::detect(content_type, &message.payload)
 }
 
 /// The payload leaves the shared read buffer here, in the one copy that is made of it: a slice would pin the buffer.
