@@ -12,8 +12,8 @@ mod wire;
 use std::collections::VecDeque;
 
 pub use packet::{
-    Ack, Codes, ConnAck, Connect, DISCONNECT, Disconnect, PINGREQ, Packet, Publish, Version, Will, puback,
-    subscribe, unsubscribe,
+    Ack, Codes, ConnAck, Connect, DISCONNECT, Disconnect, Flow, PINGREQ, Packet, Publish, Version, Will,
+    puback, subscribe, unsubscribe,
 };
 pub use property::{Properties, Value, id};
 pub use transport::Link;
@@ -210,6 +210,14 @@ impl Client {
     /// Acknowledges.
     pub async fn ack(&mut self, id: u16) {
         self.send(&puback(id)).await;
+    }
+
+    /// Waits for PUBREC, PUBREL or PUBCOMP.
+    pub async fn flow(&mut self, flow: Flow, id: u16) {
+        let wanted = |packet: &Packet| {
+            matches!(packet, Packet::Flow(f, ack) if *f == flow && ack.id == id).then_some(())
+        };
+        self.await_packet("a packet of QoS 2", wanted).await;
     }
 
     /// The next message; not acknowledged.

@@ -1,7 +1,7 @@
 //! The packets of MQTT 3.1.1 and 5 that a client sends and gets, written apart from the product's codec.
 //!
 //! Sending is by functions that give bytes, so that a test can bend them; what comes is read strictly.
-//! Not here: QoS 2, enhanced authentication.
+//! Not here: enhanced authentication.
 
 use super::property::{Properties, Value, id};
 use super::wire::{Reader, Writer};
@@ -216,6 +216,8 @@ pub enum Packet {
     Publish(Publish),
     /// PUBACK.
     PubAck(Ack),
+    /// PUBREC, PUBREL or PUBCOMP.
+    Flow(Flow, Ack),
     /// SUBACK.
     SubAck(Codes),
     /// UNSUBACK; no codes in 3.1.1.
@@ -237,7 +239,27 @@ pub struct ConnAck {
     pub properties: Properties,
 }
 
-/// PUBACK.
+/// The packets of a flow of QoS 2 behind PUBLISH, by their first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// PUBREC
+    PubRec = 0x50,
+    /// PUBREL
+    PubRel = 0x62,
+    /// PUBCOMP
+    PubComp = 0x70,
+}
+
+impl Flow {
+    /// The packet.
+    #[must_use]
+    pub fn packet(self, id: u16) -> Vec<u8> {
+        let [high, low] = id.to_be_bytes();
+        vec![self as u8, 2, high, low]
+    }
+}
+
+/// PUBACK, and those of a flow of QoS 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// Packet identifier.
@@ -276,7 +298,10 @@ impl Packet {
         let packet = match (first >> 4, first & 0x0F) {
             (2, 0) => connack(version, &mut body)?,
             (3, flags) => publish(version, flags, &mut body)?,
-            (4, 0) => puback_read(version, &mut body)?,
+            (4, 0) => Self::PubAck(ack_read(version, &mut body)?),
+            (5, 0) => Self::Flow(Flow::PubRec, ack_read(version, &mut body)?),
+            (6, 2) => Self::Flow(Flow::PubRel, ack_read(version, &mut body)?),
+            (7, 0) => Self::Flow(Flow::PubComp, ack_read(version, &mut body)?),
             (9, 0) => Self::SubAck(codes(version, &mut body)?),
             (11, 0) => Self::UnsubAck(codes(version, &mut body)?),
             (13, 0) => Self::PingResp,
@@ -316,14 +341,14 @@ fn publish(version: Version, flags: u8, body: &mut Reader<'_>) -> Result<Packet,
     Ok(Packet::Publish(Publish { topic, payload, qos, dup, retain, id, properties }))
 }
 
-fn puback_read(version: Version, body: &mut Reader<'_>) -> Result<Packet, String> {
+fn ack_read(version: Version, body: &mut Reader<'_>) -> Result<Ack, String> {
     let id = body.two()?;
     let code = if body.0.is_empty() { 0 } else { body.byte()? };
     if version == Version::V311 && code != 0 {
-        return Err("PUBACK of 3.1.1 with a reason code".to_owned());
+        return Err("an acknowledgement of 3.1.1 with a reason code".to_owned());
     }
     let properties = if body.0.is_empty() { Properties::none() } else { Properties::read(body)? };
-    Ok(Packet::PubAck(Ack { id, code, properties }))
+    Ok(Ack { id, code, properties })
 }
 
 fn codes(version: Version, body: &mut Reader<'_>) -> Result<Codes, String> {

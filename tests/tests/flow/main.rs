@@ -4,6 +4,7 @@
 //! crash in the middle (`crash`) or the order of system calls (`durability`).
 
 mod clients;
+mod exactly_once;
 mod general_topics;
 mod inbound_i1_i8;
 mod isolation;
