@@ -28,6 +28,17 @@ fn data_cases() -> Vec<Case> {
         ("v5:1.5.4-2", publish(b"a\0b"), Some(0x81)),
         ("v5:1.5.4-2 user property", publish5(0, &[0x26, 0, 1, 0, 0, 1, b'v']), Some(0x81)),
         ("v5:1.5.4-3", publish(&[0xEF, 0xBB, 0xBF, b'a']), None),
+        ("v5:3.3.2-1", publish(&[0xFF]), Some(0x81)),
+        ("v5:4.7.3-2", publish(b"\0"), Some(0x81)),
+        ("v5:1.5.4-1 filter v5:3.8.3-1", subscribe5(&[], &[0, 1, 0xFF], 0), Some(0x81)),
+        ("v5:1.5.4-1 filter v5:3.10.3-1", packet(0xA2, &[0, 1, 0, 0, 1, 0xFF]), Some(0x81)),
+        ("v5:1.5.4-2 filter", subscribe5(&[], &text("a\0"), 0), Some(0x81)),
+        ("v5:3.3.2-13", publish5(0, &[0x08, 0, 1, 0xFF]), Some(0x81)),
+        ("v5:3.3.2-19", publish5(0, &[0x03, 0, 1, 0xFF]), Some(0x81)),
+        ("v5:1.5.7-1 name", publish5(0, &[0x26, 0, 1, 0xFF, 0, 0]), Some(0x81)),
+        ("v5:1.5.7-1 value", publish5(0, &[0x26, 0, 0, 0, 1, 0xFF]), Some(0x81)),
+        ("v5:U46 control characters", publish(&[0x07, 0x7F, 0xC2, 0x80]), None),
+        ("v5:U3", publish5(0, &[0x80, 0x01]), Some(0x81)),
         ("v5:1.5.5-1 overlong length", vec![0xC0, 0x80, 0x00], Some(0x81)),
         ("v5:1.5.5-1 five bytes", vec![0xC0, 0x80, 0x80, 0x80, 0x80, 0x01], Some(0x81)),
         ("v5:1.5.7-1", publish5(0, &[0x26, 0, 1, b'n']), Some(0x81)),
@@ -46,21 +57,29 @@ fn publish_cases() -> Vec<Case> {
         ("v5:3.3.1-4", publish5(0b0110, &[]), Some(0x81)),
         ("v5:3.3.2-2", packet(0x30, &[&text("a/#")[..], &[0]].concat()), Some(0x90)),
         ("v5:3.3.2-2 inside", packet(0x30, &[&text("a+b")[..], &[0]].concat()), Some(0x90)),
-        ("v5:4.7.3-1", packet(0x30, &[0, 0, 0]), Some(0x82)),
+        ("v5:4.7.3-1 v5:U11", packet(0x30, &[0, 0, 0]), Some(0x82)),
         ("v5:U13", packet(0x30, &[0, 0, 3, 0x23, 0, 1]), Some(0x82)),
-        ("v5:3.3.2-8", publish5(0, &[0x23, 0, 0]), Some(0x94)),
-        ("v5:3.3.2-9", publish5(0, &[0x23, 0, 17]), Some(0x94)),
+        ("v5:3.3.2-8 v5:U12", publish5(0, &[0x23, 0, 0]), Some(0x94)),
+        ("v5:3.3.2-9 v5:3.2.2-17", publish5(0, &[0x23, 0, 17]), Some(0x94)),
         ("v5:3.3.2-12", publish5(0, &[0x23, 0, 16]), None),
         ("v5:3.3.2-14", publish5(0, &[0x08, 0, 1, b'#']), Some(0x82)),
-        ("v5:3.3.4-6", publish5(0, &[0x0B, 1]), Some(0x82)),
+        ("v5:3.3.4-6 v5:U16", publish5(0, &[0x0B, 1]), Some(0x82)),
+        ("v5:U16 0", publish5(0, &[0x0B, 0]), Some(0x82)),
         ("v5:U10", publish5(0, &[0x01, 7]), Some(0x82)),
         ("v5:3.3.2-5 expiry 0", publish5(0, &[0x02, 0, 0, 0, 0]), None),
         ("v5:3.3.4-1 QoS 2", publish5(0b0100, &[]), None),
         ("v5:3.2.2-14", publish5(0b0001, &[]), Some(0x9A)),
-        ("v5:3.2.2-15", vec![0x30, 0x81, 0x80, 0x10], Some(0x95)),
+        ("v5:3.2.2-15 v5:U19", vec![0x30, 0x81, 0x80, 0x10], Some(0x95)),
         ("v5:U39 PUBACK", packet(0x40, &[0, 9]), None),
         ("v5:U44 PUBACK of three bytes", packet(0x40, &[0, 9, 0x10]), None),
         ("v5:3.4.2-1", packet(0x40, &[0, 9, 0x55]), Some(0x81)),
+        ("v5:3.5.2-1", packet(0x50, &[0, 9, 0x55]), Some(0x81)),
+        ("v5:3.6.2-1", packet(0x62, &[0, 9, 0x10]), Some(0x81)),
+        ("v5:3.7.2-1", packet(0x70, &[0, 9, 0x10]), Some(0x81)),
+        ("v5:3.6.1-1", packet(0x60, &[0, 9]), Some(0x81)),
+        ("v5:3.6.1-1 all bits", packet(0x6F, &[0, 9]), Some(0x81)),
+        ("v5:U44 PUBREL with a code", packet(0x62, &[0, 9, 0]), None),
+        ("v5:U44 PUBREL with properties", packet(0x62, &[0, 9, 0, 0]), None),
         ("v5:U25 PUBACK", packet(0x40, &[0, 9, 0, 0, 0]), Some(0x81)),
     ]
 }
@@ -83,6 +102,7 @@ fn other_cases() -> Vec<Case> {
         ("v5:U25 PINGREQ", vec![0xC0, 1, 0], Some(0x81)),
         ("v5:2.1.3-1 PINGREQ", vec![0xC1, 0], Some(0x81)),
         ("v5:3.14.1-1", vec![0xE1, 0], Some(0x81)),
+        ("v5:3.14.2-1 unknown", vec![0xE0, 1, 0x55], Some(0x81)),
         ("v5:3.14.2-1", vec![0xE0, 1, 0x8E], Some(0x82)),
         ("v5:U26", packet(0xE0, &[0, 5, 0x11, 0, 0, 0, 1]), Some(0x82)),
         ("v5:4.12.0-7", packet(0xF0, &[0x19, 0]), Some(0x82)),
@@ -92,6 +112,7 @@ fn other_cases() -> Vec<Case> {
     ]
 }
 
+/// `[v5:4.13.1-1] [v5:4.13.2-1] [v5:3.14.4-1] [v5:3.14.4-2] [v5:3.14.2-2]`: a DISCONNECT with the code, the end, and silence.
 #[test]
 fn packets_of_mqtt_5() {
     for (clause, bytes, expected) in [data_cases(), publish_cases(), other_cases()].concat() {
@@ -110,6 +131,7 @@ fn packets_of_mqtt_5() {
                 assert_eq!(world.closed, Some(4006), "{clause} ends the connection");
                 let farewell = got.last().unwrap();
                 assert_eq!((farewell[0], farewell[2]), (0xE0, reason), "{clause}");
+                assert!(farewell.len() == 3 || farewell[4] == 0x1F, "no session expiry: {clause}");
                 // [v5:3.14.4-1]: nothing is worked off, nothing is sent any more.
                 world.send(&[0xC0, 0]);
                 assert!(world.got().is_empty(), "{clause}");
@@ -122,15 +144,24 @@ fn packets_of_mqtt_5() {
 #[test]
 fn packets_of_mqtt_311() {
     let t = text("t");
-    let cases: [Case; 20] = [
+    let cases: [Case; 29] = [
         ("v311:1.5.3-1", packet(0x30, &[0, 1, 0xFF]), Some(0)),
-        ("v311:1.5.3-2", packet(0x30, &text("a\0")), Some(0)),
+        ("v311:1.5.3-2 v311:4.7.3-2", packet(0x30, &text("a\0")), Some(0)),
+        ("v311:3.3.2-1", packet(0x30, &[0, 1, 0xFF]), Some(0)),
+        ("v311:3.8.3-1", packet(0x82, &[0, 1, 0, 1, 0xFF, 0]), Some(0)),
+        ("v311:3.10.3-1", packet(0xA2, &[0, 1, 0, 1, 0xFF]), Some(0)),
+        ("v311:1.5.3-3", packet(0x30, &[0, 3, 0xEF, 0xBB, 0xBF]), None),
+        ("v311:3.8.1-1", packet(0x80, &[&[0, 1], &t[..], &[0]].concat()), Some(0)),
+        ("v311:3.10.1-1", packet(0xA0, &[&[0, 1], &t[..]].concat()), Some(0)),
+        ("v311:3.1.0-2", connect(4, true, &[]), Some(0)),
+        ("v311:3.12.4-1", vec![0xC0, 1, 0], Some(0)),
+        ("v311:2.2.2-2 PUBACK", packet(0x41, &[0, 1]), Some(0)),
         ("v311:2.2.2-2", vec![0xC2, 0], Some(0)),
         ("v311:2.3.1-1", packet(0x32, &[0, 1, b't', 0, 0]), Some(0)),
         ("v311:2.3.1-1 SUBSCRIBE", packet(0x82, &[0, 0, 0, 1, b't', 0]), Some(0)),
         ("v311:3.3.1-2", packet(0x38, &t), Some(0)),
         ("v311:3.3.1-4", packet(0x36, &[0, 1, b't', 0, 1]), Some(0)),
-        ("v311:3.3.2-2", packet(0x30, &text("a/+")), Some(0)),
+        ("v311:3.3.2-2 v311:4.7.1-1", packet(0x30, &text("a/+")), Some(0)),
         ("v311:4.7.3-1", packet(0x30, &text("")), Some(0)),
         ("v311:3.6.1-1", packet(0x60, &[0, 1]), Some(0)),
         ("v311:3.8.3-3", packet(0x82, &[0, 1]), Some(0)),

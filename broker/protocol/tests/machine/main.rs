@@ -5,6 +5,7 @@
 mod anything;
 mod authentication;
 mod clauses;
+mod connect;
 mod encoder;
 mod exactly_once;
 mod limits;
