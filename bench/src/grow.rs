@@ -28,6 +28,8 @@ const FILLING: usize = 8;
 const PAGE: usize = 100;
 /// Longest wait for retention to be through.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(1_200);
+/// A folder that has not changed for so long is at rest.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
 
@@ -93,16 +95,26 @@ pub(crate) async fn run(folder: &Path, sizes: &[usize]) -> Result<(), Error> {
     let started = Instant::now();
     swept(&*store).await?;
     let took = started.elapsed();
-    store.close().await;
-    drop(store);
-    // What is removed leaves the files when they are merged, which a start and a close give time for.
-    reopen()?.close().await;
-    let after = disk_bytes(&path)?;
+    let after = settled(&path).await?;
     println!(
         "\nretention of all {filled}: {:.1} s, {before} bytes before, {after} after",
         took.as_secs_f64()
     );
+    store.close().await;
     Ok(())
+}
+
+/// The bytes of a folder, once they have stopped to change.
+async fn settled(path: &Path) -> Result<u64, Error> {
+    let mut last = disk_bytes(path)?;
+    loop {
+        tokio::time::sleep(SETTLED).await;
+        let bytes = disk_bytes(path)?;
+        if bytes == last {
+            return Ok(bytes);
+        }
+        last = bytes;
+    }
 }
 
 fn ms(time: Duration) -> f64 {

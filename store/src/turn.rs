@@ -51,7 +51,14 @@ pub(crate) struct Turn {
     rows: Arc<dyn Rows>,
     plan: Plan,
     space: Arc<Watermark>,
+    /// Rows that retention removed since their space was last asked back.
+    swept: usize,
 }
+
+/// Rows that retention must have removed before an engine is asked for their space: about 100 MB of messages. An LSM tree
+/// gives space back as new rows push old ones down, so that a store that removes as much as it takes stays as large as
+/// it is; but where a full disk stops writing, nothing would push.
+const RECLAIM_ROWS: usize = 100_000;
 
 impl Turn {
     /// Checks the format and recovers what a crash left open.
@@ -73,7 +80,7 @@ impl Turn {
         let (batch, _) = view.finish();
         rows.commit(batch, true)?;
         let space = Arc::new(Watermark::new(settings.disk.clone()));
-        Ok((Self { rows, plan, space }, epoch))
+        Ok((Self { rows, plan, space, swept: 0 }, epoch))
     }
 
     /// How full the disk is.
@@ -156,10 +163,22 @@ impl Turn {
         }
         let (batch, _) = view.finish();
         if batch.is_empty() {
+            self.reclaim(now);
             return Ok(());
         }
         crate::metrics::count_swept(batch.len());
-        self.rows.commit(batch, false)
+        self.swept += batch.len();
+        self.rows.commit(batch, false)?;
+        self.reclaim(now);
+        Ok(())
+    }
+
+    /// A round of retention has ended: was it worth the engine's while?
+    fn reclaim(&mut self, now: Millis) {
+        if self.swept >= RECLAIM_ROWS && !self.plan.sweep_is_due(now) {
+            self.swept = 0;
+            self.rows.reclaim();
+        }
     }
 
     /// Reads caches and indexes from the rows again.

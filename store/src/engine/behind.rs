@@ -322,6 +322,10 @@ impl Rows for Behind {
         Ok(())
     }
 
+    fn reclaim(&self) {
+        self.rows.reclaim();
+    }
+
     fn sync(&self) -> Result<(), CommitError> {
         self.rows.sync()
     }

@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use schemas::{Epoch, Millis};
@@ -163,6 +164,8 @@ const fn space_of(table: u8) -> usize {
 struct Fjall {
     db: Database,
     spaces: Vec<Keyspace>,
+    /// Is space being given back at this moment?
+    reclaiming: Arc<AtomicBool>,
 }
 
 impl Fjall {
@@ -173,7 +176,7 @@ impl Fjall {
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(sizes.memtable_max_bytes);
         let spaces = SPACES.iter().map(|name| db.keyspace(name, options)).collect::<fjall::Result<_>>()?;
-        Ok(Self { db, spaces })
+        Ok(Self { db, spaces, reclaiming: Arc::default() })
     }
 
     fn space(&self, key: &[u8]) -> &Keyspace {
@@ -222,6 +225,30 @@ impl Rows for Fjall {
         write.commit().map_err(|e| CommitError::Unavailable(e.to_string()))
     }
 
+    /// Merges all tables of each keyspace, in a thread of its own. The engine writes the merged tables before it removes
+    /// the old ones, so that a crash in between costs the attempt and nothing else.
+    fn reclaim(&self) {
+        if self.reclaiming.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (spaces, running) = (self.spaces.clone(), self.reclaiming.clone());
+        let merge = move || {
+            for space in spaces {
+                // What was removed last stands in memory and must come to the tables first.
+                let merged = space.rotate_memtable_and_wait().and_then(|()| space.major_compact());
+                if let Err(error) = merged {
+                    tracing::warn!(%error, "the space of removed rows cannot be given back now");
+                    break;
+                }
+            }
+            running.store(false, Ordering::Release);
+        };
+        if let Err(error) = std::thread::Builder::new().name("store-reclaim".to_owned()).spawn(merge) {
+            self.reclaiming.store(false, Ordering::Release);
+            tracing::warn!(%error, "the space of removed rows cannot be given back now");
+        }
+    }
+
     fn sync(&self) -> Result<(), CommitError> {
         self.db.persist(PersistMode::SyncData).map_err(|e| CommitError::Unavailable(e.to_string()))
     }
@@ -263,5 +290,37 @@ impl Rows for Moment {
 
     fn sync(&self) -> Result<(), CommitError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Longer than the merge of a few megabytes takes; only a fault waits that long.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_space_of_removed_rows_comes_back_without_another_write() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let rows = Fjall::open(folder.path(), Sizes::default()).expect("it opens");
+        let log = rows.space(&[Table::Log as u8]).clone();
+        let key = |n: u16| [&[Table::Log as u8][..], &n.to_be_bytes()].concat();
+        // Bytes that do not compress.
+        let value =
+            |n: u16| (0..1_000_u32).map(move |i| (i.wrapping_mul(2_654_435_761 + u32::from(n)) >> 13) as u8);
+        rows.commit((0..10_000).map(|n| (key(n), Some(value(n).collect()))).collect(), true)
+            .expect("committed");
+        log.rotate_memtable_and_wait().expect("flushed");
+        let full = log.disk_space();
+        rows.commit((0..10_000).map(|n| (key(n), None)).collect(), true).expect("committed");
+        rows.reclaim();
+        let deadline = Instant::now() + DEADLINE;
+        while log.disk_space() > full / 10 || rows.reclaiming.load(Ordering::Acquire) {
+            assert!(Instant::now() < deadline, "{} of {full} bytes", log.disk_space());
+            std::thread::yield_now();
+        }
     }
 }

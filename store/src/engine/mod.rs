@@ -90,6 +90,10 @@ pub(crate) trait Rows: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Retention has removed so much that its space is worth having back: an engine that would give it back at some
+    /// later time does so now, beside other work. A hint.
+    fn reclaim(&self) {}
+
     /// All rows as they are now, whatever is committed later; it takes no commits. Not every engine can.
     fn snapshot(&self) -> Result<Arc<dyn Rows>, ReadError> {
         Err(ReadError::Unavailable("this engine has no snapshots".to_owned()))
