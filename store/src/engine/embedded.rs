@@ -7,6 +7,9 @@
 //!
 //! Not here: what rows mean.
 
+mod check;
+mod folder;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use schemas::{Epoch, Millis};
 
+use self::check::{Depth, Refusal};
 pub use super::behind::WriteSet;
 use super::behind::{Behind, Limits, RECORD};
 use super::{Batch, Each, KeyRange, Order, Rows};
@@ -60,11 +64,39 @@ fn open_rows(path: &Path, sizes: Sizes) -> Result<Behind, OpenError> {
 
 fn open_tables(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
     let shown = path.display().to_string();
-    match Fjall::open(path, sizes) {
-        Ok(rows) => Ok(Arc::new(rows)),
-        Err(fjall::Error::Locked) => Err(OpenError::InUse { path: shown }),
-        Err(other) => Err(OpenError::Engine { path: shown, why: other.to_string() }),
+    let failed = |error: fjall::Error| match error {
+        fjall::Error::Locked => OpenError::InUse { path: shown.clone() },
+        other => OpenError::Engine { path: shown.clone(), why: other.to_string() },
+    };
+    if !folder::holds_something(path) {
+        // The engine cannot open what a power cut left of a half-made store: so one is made beside, and gets its name
+        // when it is whole.
+        folder::make_whole(path, MAKING, fjall::Error::Io, |partial| Fjall::open(partial, sizes).map(drop))
+            .map_err(failed)?;
     }
+    check_files(path, Depth::Start)?;
+    match Fjall::open(path, sizes).map_err(failed) {
+        Ok(rows) => Ok(Arc::new(rows)),
+        // The engine's words seldom name the file.
+        Err(error @ OpenError::Engine { .. }) => match check_files(path, Depth::All) {
+            Err(damaged @ OpenError::Damaged { .. }) => Err(damaged),
+            _ => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn check_files(path: &Path, depth: Depth) -> Result<(), OpenError> {
+    let shown = path.display().to_string();
+    check::check(path, depth).map_err(|refusal| match refusal {
+        Refusal::InUse => OpenError::InUse { path: shown },
+        Refusal::Io(file, error) => {
+            OpenError::Engine { path: shown, why: format!("{}: {error}", file.display()) }
+        }
+        Refusal::Damaged { file, why } => {
+            OpenError::Damaged { path: shown, what: format!("{}: {why}", file.display()) }
+        }
+    })
 }
 
 /// A store that no process has open, to be checked or backed up as it is: nothing is recovered and nothing changed.
@@ -74,16 +106,18 @@ fn open_tables(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {
 pub fn snapshot(path: &Path, sizes: Sizes, now: Millis) -> Result<Snapshot, OpenError> {
     let shown = path.display().to_string();
     // Opening would make a store where there is none.
-    if path.read_dir().map_or(true, |mut entries| entries.next().is_none()) {
+    if !folder::holds_something(path) {
         return Err(OpenError::Engine { path: shown, why: "there is no store".to_owned() });
     }
+    check_files(path, Depth::All)?;
     let rows = open_rows(path, sizes)?;
     let epoch = crate::turn::read_format(&rows, &shown)?;
     let epoch = epoch.ok_or(OpenError::Engine { path: shown, why: "there is no store".to_owned() })?;
     Ok(Snapshot { rows: Arc::new(rows), epoch, taken_at: now })
 }
 
-/// Beside the folder of a store that is being restored: complete under its own name, or not there.
+/// Beside the folder of a store that is being made or restored: whole under its own name, or not there.
+const MAKING: &str = "making";
 const RESTORING: &str = "restoring";
 
 /// Makes a store of a backup, under another epoch. The folder must be empty or missing.
@@ -97,28 +131,17 @@ pub fn restore(
     epoch: Epoch,
     progress: &mut backup::Progress<'_>,
 ) -> Result<backup::Restored, BackupError> {
-    let failed = |source| BackupError::Io { path: path.display().to_string(), source };
-    if path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+    if folder::holds_something(path) {
         return Err(BackupError::Occupied(path.display().to_string()));
     }
     let reader = backup::Reader::open(backup)?;
-    let partial = path.with_extension(RESTORING);
-    // What an earlier attempt left.
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).map_err(failed)?;
-    }
-    let filled = (|| {
-        let why =
-            |e: fjall::Error| BackupError::Engine { path: path.display().to_string(), why: e.to_string() };
-        let rows = Fjall::open(&partial, sizes).map_err(why)?;
+    let shown = path.display().to_string();
+    let failed = |source| BackupError::Io { path: shown.clone(), source };
+    folder::make_whole(path, RESTORING, failed, |partial| {
+        let why = |e: fjall::Error| BackupError::Engine { path: shown.clone(), why: e.to_string() };
+        let rows = Fjall::open(partial, sizes).map_err(why)?;
         backup::fill(&rows, reader, epoch, progress)
-    })();
-    let restored = filled.inspect_err(|_| drop(std::fs::remove_dir_all(&partial)))?;
-    std::fs::rename(&partial, path).map_err(failed)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
-    Ok(restored)
+    })
 }
 
 /// Checks every invariant of the store in a folder that no process has open; changes nothing.
@@ -176,6 +199,8 @@ impl Fjall {
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(sizes.memtable_max_bytes);
         let spaces = SPACES.iter().map(|name| db.keyspace(name, options)).collect::<fjall::Result<_>>()?;
+        // The engine syncs what is in a keyspace's folder and not that folder's name: a cut could take it as a whole.
+        folder::sync(&path.join("keyspaces"))?;
         Ok(Self { db, spaces, reclaiming: Arc::default() })
     }
 
