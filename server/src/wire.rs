@@ -266,11 +266,11 @@ pub(crate) fn store_folder(config: &Config) -> PathBuf {
 }
 
 /// The embedded store's sizes.
-pub(crate) const fn sizes(config: &Config) -> embedded::Sizes {
+pub(crate) fn sizes(config: &Config) -> embedded::Sizes {
     embedded::Sizes {
         journal_max_bytes: config.store.journal_max_bytes,
         memtable_max_bytes: config.store.memtable_max_bytes,
-        write_set: embedded::WriteSet::Three,
+        ..embedded::Sizes::default()
     }
 }
 

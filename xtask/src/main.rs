@@ -30,6 +30,8 @@ usage: cargo xtask COMMAND
   web           the web inbox: npm ci (if its lock file changed), checks, build
   sim --seeds N [--from S] [--embedded] [--bug NAME] [--show]
                 seeds of the simulated world; a failing one prints the command that replays it
+  powercut [--images N] [--flips N] [--rotation]
+                images that a power cut may leave of a recorded run, or flipped bits; needs strace
   e2e           the web inbox in a real Chromium against the release binary
 
 Layers that need a missing tool are SKIPPED, loudly; with INBOXD_CI_STRICT=1 that is a failure.
@@ -43,6 +45,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     if let ["sim", options @ ..] = words.as_slice() {
         return layers::sim::seeds(options);
+    }
+    if let ["powercut", options @ ..] = words.as_slice() {
+        return layers::powercut::program(options);
     }
     let (layers, full): (Vec<Layer>, bool) = match words.as_slice() {
         ["ci"] => (layers::ordinary(), false),

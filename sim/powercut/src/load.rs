@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 
 /// Small, so that a run of seconds flushes, compacts and removes files.
 const MEMTABLE_BYTES: u64 = 16 << 10;
+/// Few, so that rows go to their tables all the time.
+const BEHIND_ROWS: usize = 64;
 /// Members of every conversation.
 pub const AGENTS: [&str; 2] = ["alice", "bob"];
 /// Events read and messages taken at a time.
@@ -96,7 +98,7 @@ impl Embedded {
     /// Sizes of every store of this crate.
     #[must_use]
     pub fn sizes() -> Sizes {
-        Sizes { memtable_max_bytes: MEMTABLE_BYTES, ..Sizes::default() }
+        Sizes { memtable_max_bytes: MEMTABLE_BYTES, behind_max_rows: BEHIND_ROWS, ..Sizes::default() }
     }
 }
 

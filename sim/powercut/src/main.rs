@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use powercut::campaign::{Plan, last_image, run};
 use powercut::flips;
 use powercut::load::{self, Size};
-use powercut::record::{memory, record, tool};
+use powercut::record::{has_strace, memory, record};
+use powercut::steps::Event;
 
 const USAGE: &str = "\
 usage: powercut [--seed S] [--acts N] [--images N] [--flips N] [--rotation]
@@ -91,11 +92,19 @@ fn recorded(folder: &Path, numbers: &[String]) -> ExitCode {
 }
 
 fn go(options: &Options) -> Result<bool, String> {
-    let strace = tool("strace").ok_or("strace is not on the search path")?;
+    if !has_strace() {
+        return Err("there is no strace to be run".to_owned());
+    }
     let program = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
     let folder = tempfile::tempdir().map_err(|e| format!("a folder: {e}"))?;
-    let steps = record(&strace, &program, folder.path(), options.size)?;
+    let steps = record(&program, folder.path(), options.size)?;
     let work = memory();
+    // The ballast itself is not what is looked at.
+    let last = steps
+        .iter()
+        .rev()
+        .find(|step| matches!(&step.event, Event::Mark(line) if line.starts_with("ballast")));
+    let from_call = last.map_or(0, |step| step.ended);
     if let Some(bits) = options.flips {
         let summary = flips::run(&last_image(&steps, folder.path()), &work, bits, options.size.seed)?;
         for failure in &summary.failures {
@@ -109,7 +118,7 @@ fn go(options: &Options) -> Result<bool, String> {
         return Ok(summary.failures.is_empty());
     }
     let plan =
-        Plan { recorded: folder.path(), work: &work, size: options.size, most: options.images, from_call: 0 };
+        Plan { recorded: folder.path(), work: &work, size: options.size, most: options.images, from_call };
     let summary = run(&steps, plan, &mut |summary| {
         if summary.images % PROGRESS_EVERY == 0 {
             let failed = summary.failures.len();

@@ -10,11 +10,12 @@ use crate::trace;
 /// The file that strace writes.
 const TRACE: &str = "trace";
 
-/// The first of these programs that the search path holds.
+const STRACE: &str = "strace";
+
+/// Can strace be run?
 #[must_use]
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+pub fn has_strace() -> bool {
+    Command::new(STRACE).arg("-V").output().is_ok_and(|output| output.status.success())
 }
 
 /// Memory instead of a disk, where there is some: an image that is opened need not be synced.
@@ -28,10 +29,10 @@ pub fn memory() -> PathBuf {
 ///
 /// # Errors
 /// The run failed, or its trace cannot be read.
-pub fn record(strace: &Path, program: &Path, folder: &Path, size: Size) -> Result<Vec<Step>, String> {
+pub fn record(program: &Path, folder: &Path, size: Size) -> Result<Vec<Step>, String> {
     let output = folder.join(TRACE);
     let failed = |what: &str, why: &dyn std::fmt::Display| format!("{what}: {why}");
-    let run = Command::new(strace)
+    let run = Command::new(STRACE)
         .args([
             "-f",
             "--seccomp-bpf",

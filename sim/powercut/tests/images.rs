@@ -2,12 +2,13 @@
 //!
 //! Needs strace; where there is none, this is skipped aloud, and with `INBOXD_CI_STRICT=1` it fails.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use powercut::campaign::{Plan, last_image, run};
 use powercut::flips;
 use powercut::load::Size;
-use powercut::record::{memory, record, tool};
+use powercut::record::{has_strace, memory, record};
+use powercut::steps::Step;
 
 /// About half a minute on one busy core.
 const IMAGES: usize = 200;
@@ -17,23 +18,22 @@ const SIZE: Size = Size { seed: 7, acts: 120, ballast_bytes: 0 };
 /// Set where everything was installed beforehand.
 const STRICT_VARIABLE: &str = "INBOXD_CI_STRICT";
 
-/// strace, or that it is missing.
-fn strace() -> Option<PathBuf> {
-    let found = tool("strace");
-    if found.is_none() {
-        eprintln!("SKIPPED images of a power cut: strace is not on the search path");
+/// A recorded run in a folder; `None`: it cannot be recorded here.
+fn recorded(folder: &Path) -> Option<Vec<Step>> {
+    if !has_strace() {
+        eprintln!("SKIPPED images of a power cut: there is no strace");
         let strict = std::env::var_os(STRICT_VARIABLE).is_some_and(|value| value == "1");
         assert!(!strict, "{STRICT_VARIABLE}=1 and images of a power cut were skipped");
+        return None;
     }
-    found
+    let program = Path::new(env!("CARGO_BIN_EXE_powercut"));
+    Some(record(program, folder, SIZE).expect("a recorded run"))
 }
 
 #[test]
 fn p1_p2_p4_p5_whatever_a_power_cut_leaves_opens_with_all_that_was_told() {
-    let Some(strace) = strace() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Path::new(env!("CARGO_BIN_EXE_powercut"));
-    let steps = record(&strace, program, folder.path(), SIZE).expect("a recorded run");
+    let Some(steps) = recorded(folder.path()) else { return };
     let plan =
         Plan { recorded: folder.path(), work: &memory(), size: SIZE, most: Some(IMAGES), from_call: 0 };
     let summary = run(&steps, plan, &mut |_| {}).expect("images");
@@ -44,10 +44,8 @@ fn p1_p2_p4_p5_whatever_a_power_cut_leaves_opens_with_all_that_was_told() {
 
 #[test]
 fn every_flipped_bit_is_told_with_its_file_or_changes_nothing() {
-    let Some(strace) = strace() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Path::new(env!("CARGO_BIN_EXE_powercut"));
-    let steps = record(&strace, program, folder.path(), SIZE).expect("a recorded run");
+    let Some(steps) = recorded(folder.path()) else { return };
     let work = tempfile::tempdir().expect("a temporary folder");
     let summary =
         flips::run(&last_image(&steps, folder.path()), work.path(), FLIPS, SIZE.seed).expect("flips");

@@ -37,11 +37,18 @@ pub struct Sizes {
     pub memtable_max_bytes: u64,
     /// Rows that are written at once.
     pub write_set: WriteSet,
+    /// Most rows written behind that memory holds before they go to their tables.
+    pub behind_max_rows: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { journal_max_bytes: 64 << 20, memtable_max_bytes: 16 << 20, write_set: WriteSet::default() }
+        Self {
+            journal_max_bytes: 64 << 20,
+            memtable_max_bytes: 16 << 20,
+            write_set: WriteSet::default(),
+            behind_max_rows: Limits::default().rows,
+        }
     }
 }
 
@@ -59,7 +66,11 @@ pub fn open(
 }
 
 fn open_rows(path: &Path, sizes: Sizes) -> Result<Behind, OpenError> {
-    Ok(Behind::open(open_tables(path, sizes)?, Limits::default(), sizes.write_set)?)
+    let rows = sizes.behind_max_rows;
+    let most = Limits::default();
+    // In several steps, however few they are: so that a small store takes the same ways as a large one.
+    let limits = Limits { rows, step: (rows / 4).clamp(1, most.step), ..most };
+    Ok(Behind::open(open_tables(path, sizes)?, limits, sizes.write_set)?)
 }
 
 fn open_tables(path: &Path, sizes: Sizes) -> Result<Arc<dyn Rows>, OpenError> {

@@ -11,6 +11,7 @@ pub(crate) mod deploy;
 pub(crate) mod e2e;
 pub(crate) mod flow;
 pub(crate) mod fmt;
+pub(crate) mod powercut;
 pub(crate) mod prometheus;
 pub(crate) mod release;
 pub(crate) mod sim;
@@ -40,7 +41,14 @@ pub(crate) fn ordinary() -> Vec<Layer> {
 /// What a release must pass as well.
 pub(crate) fn full() -> Vec<Layer> {
     let mut layers = ordinary();
-    layers.extend([sim::LAYER, crash::LAYER, cassandra::FLOW, prometheus::LAYER, bench::LAYER]);
+    layers.extend([
+        sim::LAYER,
+        crash::LAYER,
+        powercut::LAYER,
+        cassandra::FLOW,
+        prometheus::LAYER,
+        bench::LAYER,
+    ]);
     layers
 }
 

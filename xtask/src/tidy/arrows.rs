@@ -10,7 +10,7 @@ use super::Finding;
 use crate::files;
 
 /// A crate of ours, and the crates of ours that it may use.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("schemas", &[]),
     ("auth-hook", &["schemas"]),
     ("store", &["schemas"]),
