@@ -2,13 +2,20 @@
 //!
 //! Not here: the rules (`auth-hook`).
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use auth_hook::{Action, Auth, ClientIdRule, Decision, check_client_id};
 use broker_protocol::{Admission, Denied, Gate as ProtocolGate, Now, Refused};
 use schemas::{Claims, ClientId, ErrorCode, QoS};
+use store::SessionKey;
+
+use crate::metrics::{self, TurnedAway};
+use crate::quota::{Place, Usage};
+use crate::registry::Registry;
 
 /// auth-hook, as the protocol wants it.
 pub(crate) struct Gate {
@@ -46,7 +53,7 @@ impl ProtocolGate for Gate {
             .authenticate(token, now.wall_us / 1_000_000)
             .map_err(|error| Self::refuse(error.code))?;
         if self.connections.load(Ordering::Relaxed) > self.connections_max {
-            return Err(Refused { code: ErrorCode::QuotaExceeded });
+            return Err(turned_away(TurnedAway::Server));
         }
         let (client, assigned) = match check_client_id(&claims, client_id).map_err(Self::refuse)? {
             ClientIdRule::AsSent(client) => (client, false),
@@ -62,6 +69,42 @@ impl ProtocolGate for Gate {
 
     fn subscribe(&self, claims: &Claims, filter: &str) -> Result<(), Denied> {
         self.decide(claims, Action::Subscribe, filter)
+    }
+}
+
+fn turned_away(why: TurnedAway) -> Refused {
+    metrics::count_turned_away(why);
+    Refused { code: ErrorCode::QuotaExceeded }
+}
+
+/// The gate as one connection finds it: its address counts as well.
+pub(crate) struct Door<'a> {
+    pub(crate) gate: &'a Gate,
+    pub(crate) usage: &'a Arc<Usage>,
+    pub(crate) registry: &'a Registry,
+    pub(crate) address: Option<IpAddr>,
+    /// Where it goes once it is let in.
+    pub(crate) place: Cell<Option<Box<Place>>>,
+}
+
+impl ProtocolGate for Door<'_> {
+    fn admit(&self, token: &[u8], client_id: &str, now: Now) -> Result<Admission, Refused> {
+        let mut admission = self.gate.admit(token, client_id, now)?;
+        let Claims { account, user, .. } = &admission.claims;
+        let replaces = self.registry.is_held(SessionKey::of(account, user, &admission.client));
+        let place = self.usage.take(self.address, account, replaces).map_err(turned_away)?;
+        // One copy of the account's name for all of its connections, and of rights that many tokens give alike.
+        admission.claims.account = place.account().clone();
+        self.place.set(Some(Box::new(place)));
+        Ok(admission)
+    }
+
+    fn publish(&self, claims: &Claims, topic: &str, qos: QoS, retain: bool) -> Result<(), Denied> {
+        self.gate.publish(claims, topic, qos, retain)
+    }
+
+    fn subscribe(&self, claims: &Claims, filter: &str) -> Result<(), Denied> {
+        self.gate.subscribe(claims, filter)
     }
 }
 

@@ -13,8 +13,11 @@ use tokio::sync::Notify;
 use crate::bus::{Batch, Bus, BusEvent, BusSink};
 use crate::config::{BrokerConfig, Clock};
 use crate::gate::Gate;
+use crate::handshakes::Handshakes;
 use crate::live::Live;
+use crate::quota::Usage;
 use crate::registry::Registry;
+use crate::wheel::Wheel;
 
 /// See the module.
 pub(crate) struct Hub {
@@ -23,11 +26,14 @@ pub(crate) struct Hub {
     pub(crate) limits: Arc<Limits>,
     pub(crate) registry: Registry,
     pub(crate) live: Live,
+    /// Time that a client may take nothing although there is something for it, in milliseconds.
+    pub(crate) stalled_ms: u64,
     clock: Clock,
     bus: OnceLock<Arc<dyn Bus>>,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) wheel: Wheel,
     connections: Arc<AtomicUsize>,
-    handshakes: AtomicUsize,
-    handshakes_max: usize,
     numbers: AtomicU64,
     stopping: AtomicBool,
     /// Woken whenever a connection is over.
@@ -48,11 +54,13 @@ impl Hub {
             limits: Arc::new(config.limits.clone()),
             registry: Registry::new(config.known_users_max, config.status_coalesce_ms),
             live: Live::default(),
+            stalled_ms: config.stalled_ms,
             clock,
             bus: OnceLock::new(),
+            handshakes: Handshakes::new(config.handshakes_max),
+            usage: Usage::new(config.quotas.clone()),
+            wheel: Wheel::default(),
             connections,
-            handshakes: AtomicUsize::new(0),
-            handshakes_max: config.handshakes_max,
             numbers: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             over: Notify::new(),
@@ -82,19 +90,8 @@ impl Hub {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Room for one more connection that has not been let in? If so it is counted.
-    pub(crate) fn begin_handshake(&self) -> bool {
-        let begun = self.handshakes.fetch_add(1, Ordering::Relaxed);
-        if begun >= self.handshakes_max || self.stopping.load(Ordering::Relaxed) {
-            self.handshakes.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
+    pub(crate) fn connection_begun(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-
-    pub(crate) fn handshake_over(&self) {
-        self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connection_over(&self) {

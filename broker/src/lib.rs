@@ -1,4 +1,4 @@
-//! MQTT to clients: 3.1.1 and 5, over TCP and WebSocket, with sessions whose truth is in the store.
+//! MQTT to clients: 3.1.1 and 5, over TCP, TLS and WebSocket, with sessions whose truth is in the store.
 //!
 //! O1 publish · O2 gate · O4 PUBACK · I5 notice · I6 read · I7 deliver · I8 cursor. The protocol itself is the pure crate
 //! `broker-protocol`; this one has the sockets, one task a connection ([`conn`]), who is online (`registry`, `live`) and
@@ -9,11 +9,14 @@ mod bus;
 mod config;
 mod conn;
 mod gate;
+mod handshakes;
 mod hub;
 mod live;
 mod metrics;
+mod quota;
 mod registry;
 mod typing;
+mod wheel;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -22,18 +25,16 @@ use std::time::Duration;
 use auth_hook::Auth;
 use schemas::{AccountId, UserId};
 use store::Store;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use broker_protocol::{Limits, Now};
 pub use bus::BusKind;
-pub use config::{BrokerConfig, Clock};
+pub use config::{BrokerConfig, Clock, Quotas};
 pub use metrics::describe as describe_metrics;
 
 use bus::{Bus, BusEvent, BusSink};
 use hub::{Doorbell, Hub};
-
-/// How often changed statuses are looked for.
-const STATUS_TICK: Duration = Duration::from_millis(250);
 
 /// The broker.
 pub struct Broker;
@@ -67,9 +68,11 @@ impl Broker {
         clock: Clock,
         bus: BusKind,
     ) -> Result<Handle, StartError> {
-        let failed = |source| StartError::Listen { address: config.mqtt, source };
-        let listener = conn::listener::bind(config.mqtt).map_err(failed)?;
-        let mqtt_addr = listener.local_addr().map_err(failed)?;
+        let (mqtt, mqtt_addr) = bind(config.mqtt)?;
+        let mqtts = match &config.mqtts {
+            Some((address, entrance)) => Some((bind(*address)?, entrance.clone())),
+            None => None,
+        };
         let hub = Hub::new(config, Arc::clone(&store), auth, clock);
         let bus: Arc<dyn Bus> = match bus {
             BusKind::Direct => Arc::new(bus::direct::Direct::new(&hub)),
@@ -80,18 +83,31 @@ impl Broker {
         };
         hub.set_bus(bus);
         store.listen(Arc::new(Doorbell(Arc::downgrade(&hub))));
-        let tasks = vec![
-            tokio::spawn(conn::listener::accept(Arc::clone(&hub), listener)),
-            tokio::spawn(tell_statuses(Arc::clone(&hub))),
+        let entrance = config.mqtt_entrance.clone();
+        let mut tasks = vec![
+            tokio::spawn(conn::listener::accept(Arc::clone(&hub), mqtt, entrance)),
+            tokio::spawn(turn_wheel(Arc::clone(&hub))),
         ];
-        Ok(Handle { hub, mqtt_addr, tasks })
+        let mut mqtts_addr = None;
+        if let Some(((listener, address), entrance)) = mqtts {
+            mqtts_addr = Some(address);
+            tasks.push(tokio::spawn(conn::listener::accept(Arc::clone(&hub), listener, entrance)));
+        }
+        Ok(Handle { hub, mqtt_addr, mqtts_addr, tasks })
     }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = listener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (bound, listener) = bound.map_err(|source| StartError::Listen { address, source })?;
+    Ok((listener, bound))
 }
 
 /// A running broker. Dropping it stops accepting; [`Handle::shutdown`] ends it in an orderly way.
 pub struct Handle {
     hub: Arc<Hub>,
     mqtt_addr: SocketAddr,
+    mqtts_addr: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -100,6 +116,12 @@ impl Handle {
     #[must_use]
     pub const fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt_addr
+    }
+
+    /// Where MQTT over TLS is listened for, if it is.
+    #[must_use]
+    pub const fn mqtts_addr(&self) -> Option<SocketAddr> {
+        self.mqtts_addr
     }
 
     /// The route `/mqtt` for MQTT over WebSocket, to be merged into the HTTP server's.
@@ -151,12 +173,14 @@ impl Drop for Handle {
     }
 }
 
-/// Tells changed statuses, those of one tick together.
-async fn tell_statuses(hub: Arc<Hub>) {
-    let mut tick = tokio::time::interval(STATUS_TICK);
+/// Wakes connections whose time has come, and tells changed statuses, those of one tick together.
+async fn turn_wheel(hub: Arc<Hub>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(wheel::TICK_MS));
     loop {
         tick.tick().await;
         let now = hub.now();
+        hub.wheel.turn(now.mono_ms);
+        hub.handshakes.measure();
         for change in hub.registry.due_statuses(now.wall(), now.mono_ms) {
             hub.publish(BusEvent::Status(change));
         }

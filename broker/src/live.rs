@@ -43,7 +43,6 @@ impl Live {
     pub(crate) fn insert(
         &self,
         account: &AccountId,
-        connection: u64,
         session: SessionKey,
         mailbox: &Arc<Mailbox>,
         subscription: &Subscription,
@@ -57,7 +56,11 @@ impl Live {
             id: subscription.id,
         };
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        accounts.entry(account.clone()).or_default().insert(&subscription.filter, connection, subscriber);
+        accounts.entry(account.clone()).or_default().insert(
+            &subscription.filter,
+            mailbox.number(),
+            subscriber,
+        );
     }
 
     pub(crate) fn remove(

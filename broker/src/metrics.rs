@@ -11,6 +11,9 @@ const DELIVERY: &str = "inboxd_delivery_seconds";
 const REFUSED: &str = "inboxd_broker_publishes_refused_total";
 const DROPPED: &str = "inboxd_broker_dropped_total";
 const TURNED_AWAY: &str = "inboxd_broker_connections_refused_total";
+const HANDSHAKES: &str = "inboxd_broker_handshakes";
+const THROTTLED: &str = "inboxd_broker_throttled_total";
+const STALLED: &str = "inboxd_broker_connections_stalled_total";
 const PANICS: &str = "inboxd_broker_connection_panics_total";
 const VIOLATIONS: &str = "inboxd_invariant_violations_total";
 const WHATSAPP_TO_DEVICE: &str = "whatsapp_to_device";
@@ -21,14 +24,59 @@ const BUS_REBUILDS: &str = "inboxd_broker_bus_rebuilds_total";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransportKind {
     Tcp,
+    Tls,
     WebSocket,
+    SecureWebSocket,
 }
 
 impl TransportKind {
+    const ALL: [Self; 4] = [Self::Tcp, Self::Tls, Self::WebSocket, Self::SecureWebSocket];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
             Self::WebSocket => "ws",
+            Self::SecureWebSocket => "wss",
+        }
+    }
+}
+
+/// Why a connection was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// It had not said CONNECT while others waited.
+    HandshakeEvicted,
+    /// Its PROXY header or TLS handshake was bad, or took too long.
+    HandshakeFailed,
+    /// Too many WebSockets were being opened.
+    HandshakesFull,
+    /// As many connections as there may be.
+    Server,
+    /// Its address has as many as it may.
+    Address,
+    /// Its account has as many as it may.
+    Account,
+}
+
+impl TurnedAway {
+    const ALL: [Self; 6] = [
+        Self::HandshakeEvicted,
+        Self::HandshakeFailed,
+        Self::HandshakesFull,
+        Self::Server,
+        Self::Address,
+        Self::Account,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::HandshakeEvicted => "handshake_evicted",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::HandshakesFull => "handshakes_full",
+            Self::Server => "server_full",
+            Self::Address => "address_full",
+            Self::Account => "account_full",
         }
     }
 }
@@ -82,7 +130,13 @@ pub fn describe() {
     );
     metrics::describe_counter!(REFUSED, "Publishes refused for good, by code");
     metrics::describe_counter!(DROPPED, "Messages dropped that nobody was promised, by reason");
-    metrics::describe_counter!(TURNED_AWAY, "Connections closed before CONNECT because there were too many");
+    metrics::describe_counter!(TURNED_AWAY, "Connections not let in, by reason");
+    metrics::describe_gauge!(HANDSHAKES, "Connections that have not been let in yet");
+    metrics::describe_counter!(
+        THROTTLED,
+        "Times a client that published too quickly was not read for a while"
+    );
+    metrics::describe_counter!(STALLED, "Connections ended because the client took nothing for too long");
     metrics::describe_counter!(PANICS, "Connections ended by a panic of ours");
     metrics::describe_counter!(BUS_REBUILDS, "Times the live bus failed and was built anew");
     register();
@@ -90,17 +144,21 @@ pub fn describe() {
 
 /// All of them are there from the start: `increase()` does not see a counter's first step if it begins at 1.
 fn register() {
-    for transport in [TransportKind::Tcp, TransportKind::WebSocket] {
+    for transport in TransportKind::ALL {
         for version in [Version::V311, Version::V5] {
             connected(transport, version, 0.0);
         }
     }
     metrics::gauge!(BACKLOG).set(0.0);
+    handshakes(0);
     let _ = metrics::histogram!(CATCHUP);
     for path in [WHATSAPP_TO_DEVICE, DEVICE_TO_DEVICE] {
         let _ = metrics::histogram!(DELIVERY, "path" => path);
     }
-    for counter in [TURNED_AWAY, PANICS, BUS_REBUILDS] {
+    for why in TurnedAway::ALL {
+        metrics::counter!(TURNED_AWAY, "reason" => why.as_str()).increment(0);
+    }
+    for counter in [PANICS, BUS_REBUILDS, THROTTLED, STALLED] {
         metrics::counter!(counter).increment(0);
     }
     for why in [Dropped::QoS0, Dropped::Slow, Dropped::TooLarge, Dropped::Will, Dropped::Typing, Dropped::Bus]
@@ -162,8 +220,21 @@ pub(crate) fn count_dropped(why: Dropped) {
     metrics::counter!(DROPPED, "reason" => why.as_str()).increment(1);
 }
 
-pub(crate) fn count_turned_away() {
-    metrics::counter!(TURNED_AWAY).increment(1);
+pub(crate) fn count_turned_away(why: TurnedAway) {
+    metrics::counter!(TURNED_AWAY, "reason" => why.as_str()).increment(1);
+}
+
+pub(crate) fn handshakes(open: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of thousands")]
+    metrics::gauge!(HANDSHAKES).set(open as f64);
+}
+
+pub(crate) fn count_throttled() {
+    metrics::counter!(THROTTLED).increment(1);
+}
+
+pub(crate) fn count_stalled() {
+    metrics::counter!(STALLED).increment(1);
 }
 
 pub(crate) fn count_panic() {

@@ -25,8 +25,9 @@ struct Inner {
     /// Every connection, let in or not, for shutting down.
     connections: HashMap<u64, Arc<Mailbox>>,
     /// The connection that has a session now.
-    sessions: HashMap<SessionKey, (u64, Arc<Mailbox>)>,
-    users: HashMap<InboxKey, User>,
+    sessions: HashMap<SessionKey, Arc<Mailbox>>,
+    /// Boxed: the table has room for as many again, and that room is small then.
+    users: HashMap<InboxKey, Box<User>>,
     accounts: HashMap<AccountId, Account>,
     /// Users whose status may have changed, and when to look.
     due: HashMap<InboxKey, u64>,
@@ -36,7 +37,7 @@ struct Inner {
 struct User {
     account: AccountId,
     user: UserId,
-    online: Vec<(u64, Arc<Mailbox>)>,
+    online: Vec<Arc<Mailbox>>,
     last_seen: Millis,
     /// Devices in the status that was told last, and when.
     announced: Option<(usize, u64)>,
@@ -80,8 +81,8 @@ impl Registry {
     }
 
     /// A connection was made.
-    pub(crate) fn connected(&self, connection: u64, mailbox: &Arc<Mailbox>) {
-        self.inner().connections.insert(connection, Arc::clone(mailbox));
+    pub(crate) fn connected(&self, mailbox: &Arc<Mailbox>) {
+        self.inner().connections.insert(mailbox.number(), Arc::clone(mailbox));
     }
 
     /// A connection is over, whatever it was.
@@ -92,22 +93,21 @@ impl Registry {
     /// A connection that has been let in takes its session; an older one that had it is told so.
     /// `[v311:3.1.4-2] [v5:3.1.4-3]` `submit` hands the opening to the store in the same breath, so that the order in
     /// which connections take a session here is the order in which the store opens it.
-    pub(crate) fn take_over(
-        &self,
-        session: SessionKey,
-        connection: u64,
-        mailbox: &Arc<Mailbox>,
-        submit: impl FnOnce(),
-    ) {
+    pub(crate) fn take_over(&self, session: SessionKey, mailbox: &Arc<Mailbox>, submit: impl FnOnce()) {
         let old = {
             let mut inner = self.inner();
-            let old = inner.sessions.insert(session, (connection, Arc::clone(mailbox)));
+            let old = inner.sessions.insert(session, Arc::clone(mailbox));
             submit();
             old
         };
-        if let Some((_, old)) = old {
+        if let Some(old) = old {
             old.end(Cause::TakenOver);
         }
+    }
+
+    /// Has a connection this session?
+    pub(crate) fn is_held(&self, session: SessionKey) -> bool {
+        self.inner().sessions.contains_key(&session)
     }
 
     /// A session is open: its user is online.
@@ -115,20 +115,22 @@ impl Registry {
         &self,
         account: &AccountId,
         user: &UserId,
-        connection: u64,
+        key: InboxKey,
         mailbox: &Arc<Mailbox>,
         now_ms: u64,
     ) {
-        let key = InboxKey::of(account, user);
         let mut inner = self.inner();
-        let entry = inner.users.entry(key).or_insert_with(|| User {
-            account: account.clone(),
-            user: user.clone(),
-            online: Vec::new(),
-            last_seen: Millis(0),
-            announced: None,
+        let entry = inner.users.entry(key).or_insert_with(|| {
+            Box::new(User {
+                account: account.clone(),
+                user: user.clone(),
+                // Most have one device.
+                online: Vec::with_capacity(1),
+                last_seen: Millis(0),
+                announced: None,
+            })
         });
-        entry.online.push((connection, Arc::clone(mailbox)));
+        entry.online.push(Arc::clone(mailbox));
         let due = entry.announced.map_or(now_ms, |(_, at)| now_ms.max(at + self.coalesce_ms));
         inner.due.insert(key, due);
         inner.accounts.entry(account.clone()).or_default().users.insert(user.clone(), key);
@@ -138,7 +140,7 @@ impl Registry {
     pub(crate) fn offline(
         &self,
         account: &AccountId,
-        user: &UserId,
+        key: InboxKey,
         session: SessionKey,
         connection: u64,
         wall: Millis,
@@ -146,16 +148,15 @@ impl Registry {
     ) {
         let mut guard = self.inner();
         let inner = &mut *guard;
-        if inner.sessions.get(&session).is_some_and(|(holder, _)| *holder == connection) {
+        if inner.sessions.get(&session).is_some_and(|holder| holder.number() == connection) {
             inner.sessions.remove(&session);
         }
         if let Some(account) = inner.accounts.get_mut(account) {
             account.followers.remove(&connection);
         }
-        let key = InboxKey::of(account, user);
         if let Some(entry) = inner.users.get_mut(&key) {
             let before = entry.online.len();
-            entry.online.retain(|(c, _)| *c != connection);
+            entry.online.retain(|mailbox| mailbox.number() != connection);
             if entry.online.len() != before {
                 entry.last_seen = wall;
                 // Somebody whose connection breaks and comes back within this time was never away.
@@ -169,13 +170,13 @@ impl Registry {
         let inner = self.inner();
         for (key, head) in inboxes {
             if let Some(user) = inner.users.get(key) {
-                for (_, mailbox) in &user.online {
+                for mailbox in &user.online {
                     mailbox.notice(Progress { inbox: head.0, queue: 0 });
                 }
             }
         }
         for (session, head) in queues {
-            if let Some((_, mailbox)) = inner.sessions.get(session) {
+            if let Some(mailbox) = inner.sessions.get(session) {
                 mailbox.notice(Progress { inbox: 0, queue: *head });
             }
         }
@@ -211,14 +212,14 @@ impl Registry {
     /// Ends the connections of a user.
     pub(crate) fn end_user(&self, account: &AccountId, user: &UserId, cause: Cause) {
         if let Some(entry) = self.inner().users.get(&InboxKey::of(account, user)) {
-            entry.online.iter().for_each(|(_, mailbox)| mailbox.end(cause));
+            entry.online.iter().for_each(|mailbox| mailbox.end(cause));
         }
     }
 
     /// Gives a user's connections a message; each passes it on if it is subscribed.
     pub(crate) fn to_user(&self, account: &AccountId, user: &UserId, message: &LiveMessage) {
         if let Some(entry) = self.inner().users.get(&InboxKey::of(account, user)) {
-            entry.online.iter().for_each(|(_, mailbox)| mailbox.live(message.clone()));
+            entry.online.iter().for_each(|mailbox| mailbox.live(message.clone()));
         }
     }
 
@@ -243,7 +244,6 @@ impl Registry {
     pub(crate) fn follow(
         &self,
         account: &AccountId,
-        connection: u64,
         mailbox: &Arc<Mailbox>,
         filter: &Arc<str>,
         wall: Millis,
@@ -251,7 +251,8 @@ impl Registry {
         let mut guard = self.inner();
         let inner = &mut *guard;
         let known = inner.accounts.entry(account.clone()).or_default();
-        let follower = known.followers.entry(connection).or_insert_with(|| (Arc::clone(mailbox), Vec::new()));
+        let follower =
+            known.followers.entry(mailbox.number()).or_insert_with(|| (Arc::clone(mailbox), Vec::new()));
         if !follower.1.contains(filter) {
             follower.1.push(Arc::clone(filter));
         }
@@ -310,6 +311,10 @@ impl Registry {
             !is_due
         });
         let mut changes = Vec::new();
+        if inner.due.is_empty() {
+            // After a storm it has room for a fleet.
+            inner.due = HashMap::new();
+        }
         for key in due {
             let forget = inner.users.len() > self.known_users_max;
             let Some(user) = inner.users.get_mut(&key) else {

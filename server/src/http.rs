@@ -4,18 +4,20 @@
 //! Not here: routes, limits of bodies (whoever reads one), WebSocket connections after their upgrade (`broker`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::HeaderMap;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use listener::{Entrance, Peer, Stream, TrustedProxies, concerns_one_connection};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,11 +29,27 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Pause after the system had no file descriptor left: trying again at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Proxies write themselves behind the client here.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// How connections come in.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    /// TLS, PROXY headers.
+    pub(crate) entrance: Entrance,
+    /// Proxies whose `X-Forwarded-For` counts.
+    pub(crate) proxies: Arc<TrustedProxies>,
+    /// What they may do.
+    pub(crate) limits: Limits,
+}
+
 /// What a listener lets happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Connections at once. More wait in the system's queue until one of these ends.
     pub(crate) connections_max: usize,
+    /// Time for a TLS handshake.
+    pub(crate) handshake: Duration,
     /// Time for the head of a request to arrive, the wait for the next request included.
     pub(crate) idle: Duration,
 }
@@ -41,10 +59,11 @@ pub(crate) async fn serve(
     name: &'static str,
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    door: Door,
     mut stop: Shutdown,
 ) {
-    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let door = Arc::new(door);
+    let room = Arc::new(Semaphore::new(door.limits.connections_max));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &room) => accepted,
@@ -52,11 +71,11 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let serving = serve_connection(stream, peer, router.clone(), limits.idle, stop.clone());
+                let (router, door, stop) = (router.clone(), Arc::clone(&door), stop.clone());
                 tokio::spawn(async move {
                     let counted = metrics::count_connection(name);
-                    if let Err(error) = serving.await {
-                        tracing::debug!(listener = name, %error, "a connection ended early");
+                    if let Err(error) = welcome(stream, peer, router, &door, stop).await {
+                        tracing::debug!(listener = name, error, "a connection ended early");
                     }
                     drop((counted, permit));
                 });
@@ -73,7 +92,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     // All room is free again once the last connection has ended.
-    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    let all = u32::try_from(door.limits.connections_max).unwrap_or(u32::MAX);
     let _ = room.acquire_many(all).await;
 }
 
@@ -88,27 +107,58 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-/// The client went away while it was being accepted: nobody else's business.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput, NotConnected};
-    matches!(
-        error.kind(),
-        // The last two: a socket that is closed already takes no options.
-        ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected | InvalidInput
-    )
+/// Its handshake, then its requests. The error is for the log.
+async fn welcome(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    door: &Door,
+    stop: Shutdown,
+) -> Result<(), String> {
+    let (stream, peer) = if door.entrance.is_open(peer) {
+        (Stream::Plain(stream), Peer { address: peer, secure: false })
+    } else {
+        let admitted = tokio::time::timeout(door.limits.handshake, door.entrance.admit(stream, peer));
+        let admitted = admitted.await.map_err(|_| "no handshake in time".to_owned())?;
+        admitted.map_err(|error| error.to_string())?
+    };
+    let proxies = Arc::clone(&door.proxies);
+    let served = serve_connection(stream, peer, proxies, router, door.limits.idle, stop);
+    served.await.map_err(|error| error.to_string())
+}
+
+/// Who a request comes from: the last one before our own proxies, each of which writes down who it heard it from.
+/// Whatever a client claims stands further left.
+fn client_of(headers: &HeaderMap, peer: Peer, proxies: &TrustedProxies) -> Peer {
+    let mut address = peer.address;
+    let chain = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let chain: Vec<&str> = chain.flat_map(|value| value.split(',')).collect();
+    for name in chain.into_iter().rev() {
+        if !proxies.contains(address.ip()) {
+            break;
+        }
+        let Ok(ip) = name.trim().parse::<IpAddr>() else {
+            break;
+        };
+        address = SocketAddr::new(ip, 0);
+    }
+    Peer { address, ..peer }
 }
 
 /// Serves one connection; when told to stop, only as far as the request under way.
 async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Peer,
+    proxies: Arc<TrustedProxies>,
     router: Router,
     idle: Duration,
     mut stop: Shutdown,
 ) -> hyper::Result<()> {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let peer = client_of(request.headers(), peer, &proxies);
+        request.extensions_mut().insert(ConnectInfo(peer.address));
+        request.extensions_mut().insert(peer);
         router.call(request)
     });
     let connection = http1::Builder::new()
@@ -148,10 +198,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, stop) = channel();
-        let limits = Limits { connections_max, idle };
+        let limits = Limits { connections_max, handshake: DAY, idle };
+        let door = Door { entrance: Entrance::default(), proxies: Arc::default(), limits };
         let router = Router::new()
             .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }));
-        let task = tokio::spawn(serve("test", listener, router, limits, stop));
+        let task = tokio::spawn(serve("test", listener, router, door, stop));
         Served { address, trigger, task }
     }
 
@@ -177,6 +228,25 @@ mod tests {
         for _ in 0..2 {
             assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
         }
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed_about_others() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let of = |peer: &str, chain: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in chain {
+                headers.append(FORWARDED_FOR, value.parse().unwrap());
+            }
+            let peer = Peer { address: peer.parse().unwrap(), secure: true };
+            client_of(&headers, peer, &proxies).address.ip().to_string()
+        };
+        assert_eq!(of("192.0.2.1:5", &["203.0.113.9"]), "192.0.2.1");
+        assert_eq!(of("10.0.0.1:5", &[]), "10.0.0.1");
+        assert_eq!(of("10.0.0.1:5", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(of("10.0.0.1:5", &["198.51.100.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
+        assert_eq!(of("10.0.0.1:5", &["198.51.100.1", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(of("10.0.0.1:5", &["203.0.113.9, unknown"]), "10.0.0.1");
     }
 
     #[tokio::test]

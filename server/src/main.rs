@@ -19,6 +19,7 @@ mod serve;
 mod shutdown;
 mod tail;
 mod telemetry;
+mod tls;
 mod token;
 mod verify;
 mod web;

@@ -54,7 +54,7 @@ pub(crate) async fn until_stopped(
     let metrics = telemetry::init_metrics()?;
     let mut server = wire::start(config, metrics).await?;
     let addresses = server.addresses();
-    warn_of_plain_listeners(addresses);
+    warn_of_plain_listeners(config, addresses);
     print_ready(addresses, &after_ready(addresses)?);
     tracing::info!(mqtt = %addresses.mqtt, http = %addresses.http, admin = %addresses.admin, "ready");
     tokio::select! {
@@ -66,13 +66,18 @@ pub(crate) async fn until_stopped(
     Ok(())
 }
 
-fn warn_of_plain_listeners(addresses: &Addresses) {
-    for (listener, address) in [("mqtt", addresses.mqtt), ("http", addresses.http)] {
-        if !address.ip().is_loopback() {
+fn warn_of_plain_listeners(config: &Config, addresses: &Addresses) {
+    let proxied = !config.listen.trusted_proxies.is_empty();
+    let plain = [
+        ("mqtt", addresses.mqtt, addresses.mqtts.is_none()),
+        ("http", addresses.http, !config.listen.http_tls),
+    ];
+    for (listener, address, is_plain) in plain {
+        if is_plain && !proxied && !address.ip().is_loopback() {
             tracing::warn!(
                 listener,
                 %address,
-                "this listener is not encrypted and other machines can reach it: tokens and messages can be read on the way; put TLS in front of it"
+                "this listener is not encrypted and other machines can reach it: tokens and messages can be read on the way; configure [tls], or name the proxy in front of it in listen.trusted_proxies"
             );
         }
     }
@@ -84,8 +89,9 @@ fn warn_of_plain_listeners(addresses: &Addresses) {
 /// The first thing on standard output, when every listener accepts. Whoever started us may wait for it, or not.
 fn print_ready(addresses: &Addresses, more: &str) {
     let mut out = std::io::stdout().lock();
-    let Addresses { mqtt, http, admin } = addresses;
-    let _ = writeln!(out, "inboxd ready mqtt={mqtt} http={http} admin={admin}")
+    let Addresses { mqtt, mqtts, http, admin } = addresses;
+    let mqtts = mqtts.map(|mqtts| format!(" mqtts={mqtts}")).unwrap_or_default();
+    let _ = writeln!(out, "inboxd ready mqtt={mqtt} http={http} admin={admin}{mqtts}")
         .and_then(|()| out.write_all(more.as_bytes()))
         .and_then(|()| out.flush());
 }

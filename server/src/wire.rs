@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auth_hook::{AccountExists, Auth, Hook};
+use listener::{Entrance, Tls, TrustedProxies};
 use metrics_exporter_prometheus::PrometheusHandle;
 use schemas::{AccountId, Epoch, Millis};
 use store::Store;
@@ -18,9 +19,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::config::{AuthKeys, Cluster, Config, ENV_PREFIX, OnUnknown, Refused311, Retention, Secret};
+use crate::config::{
+    AuthKeys, Cluster, Config, ENV_PREFIX, OnUnknown, ProxiedListener, Refused311, Retention, Secret,
+};
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
+use crate::tls::Certificates;
 use crate::{Failure, http, web};
 
 /// The store's folder in `data_dir`.
@@ -37,6 +41,7 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// Where the listeners are; the port is the real one also where the configuration says 0.
 pub(crate) struct Addresses {
     pub(crate) mqtt: SocketAddr,
+    pub(crate) mqtts: Option<SocketAddr>,
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -57,7 +62,8 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
     // What needs no undoing comes before what does: an address in use must not leave half a server behind.
     let http = listen("http", &config.listen.http).await?;
     let admin = listen("admin", &config.listen.admin).await?;
-    let mqtt = resolve("mqtt", &config.listen.mqtt).await?;
+    let certificates = Certificates::load(config)?;
+    let broker = broker_config(config, certificates.as_ref()).await?;
     let admin_token = admin_token(config)?;
     let store = open_store(config)?;
     let hook = Hook::new(keys::signer(config, Missing::Make)?.verifier(), account_exists(config));
@@ -67,7 +73,7 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
         .await
         .map_err(failed("cannot start the bridge"))?;
     let broker = broker::Broker::start(
-        &broker_config(config, mqtt),
+        &broker,
         Arc::clone(&store),
         Arc::clone(&auth),
         broker_clock(),
@@ -75,11 +81,17 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
     )
     .map_err(|e| match e {
         broker::StartError::Listen { address, source } => {
-            cannot_listen("mqtt", &address.to_string(), &source)
+            let of_mqtts = broker.mqtts.as_ref().is_some_and(|(mqtts, _)| *mqtts == address);
+            cannot_listen(if of_mqtts { "mqtts" } else { "mqtt" }, &address.to_string(), &source)
         }
         other => failed("cannot start the broker")(other),
     })?;
-    let addresses = Addresses { mqtt: broker.mqtt_addr(), http: address(&http)?, admin: address(&admin)? };
+    let addresses = Addresses {
+        mqtt: broker.mqtt_addr(),
+        mqtts: broker.mqtts_addr(),
+        http: address(&http)?,
+        admin: address(&admin)?,
+    };
     let history = history_api::Config::default();
     let history = history_api::router(history, Arc::clone(&store), auth, Arc::new(now_micros));
     let routes = bridge.router().merge(broker.router()).merge(history).merge(page);
@@ -88,11 +100,17 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
     let administration = administration.with_store(Arc::clone(&store));
     let (trigger, stop) = shutdown::channel();
     let mut listeners = JoinSet::new();
-    let limits = |connections_max| http::Limits { connections_max, idle: HTTP_IDLE };
-    let of_http = limits(config.listen.http_connections_max);
+    let of_http = http_door(config, certificates.as_ref());
     listeners.spawn(http::serve("http", http, routes, of_http, stop.clone()));
-    let of_admin = limits(ADMIN_CONNECTIONS_MAX);
-    listeners.spawn(http::serve("admin", admin, administration.router(), of_admin, stop));
+    let of_admin = http::Door {
+        entrance: Entrance::default(),
+        proxies: Arc::default(),
+        limits: http_limits(config, ADMIN_CONNECTIONS_MAX),
+    };
+    listeners.spawn(http::serve("admin", admin, administration.router(), of_admin, stop.clone()));
+    if let Some(certificates) = certificates {
+        listeners.spawn(certificates.watch(stop));
+    }
     Ok(Server { addresses, trigger, listeners, broker, bridge, store })
 }
 
@@ -139,8 +157,8 @@ impl Server {
 }
 
 async fn listen(key: &str, address: &str) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|e| cannot_listen(key, address, &e))
+    let resolved = resolve(key, address).await?;
+    listener::bind(resolved).map_err(|e| cannot_listen(key, address, &e))
 }
 
 /// The first address of a name.
@@ -165,16 +183,59 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(failed("a listener has no address"))
 }
 
-fn broker_config(config: &Config, mqtt: SocketAddr) -> broker::BrokerConfig {
+/// What a listener asks of a connection.
+fn entrance(config: &Config, which: ProxiedListener, tls: Option<&Arc<Tls>>) -> Entrance {
+    let proxied = config.listen.proxy_protocol.contains(&which);
+    let proxies = if proxied { config.listen.trusted_proxies.clone() } else { Vec::new() };
+    Entrance { proxies: Arc::new(TrustedProxies::new(proxies)), tls: tls.map(Arc::clone) }
+}
+
+const fn http_limits(config: &Config, connections_max: usize) -> http::Limits {
+    let handshake = Duration::from_millis(config.limits.handshake_timeout_ms);
+    http::Limits { connections_max, handshake, idle: HTTP_IDLE }
+}
+
+fn http_door(config: &Config, certificates: Option<&Certificates>) -> http::Door {
+    let listen = &config.listen;
+    let tls = certificates.map(|certificates| &certificates.http).filter(|_| listen.http_tls);
+    http::Door {
+        entrance: entrance(config, ProxiedListener::Http, tls),
+        proxies: Arc::new(TrustedProxies::new(listen.trusted_proxies.clone())),
+        limits: http_limits(config, listen.http_connections_max),
+    }
+}
+
+async fn broker_config(
+    config: &Config,
+    certificates: Option<&Certificates>,
+) -> Result<broker::BrokerConfig, Failure> {
+    let mut broker = broker::BrokerConfig::new(resolve("mqtt", &config.listen.mqtt).await?);
+    broker.mqtt_entrance = entrance(config, ProxiedListener::Mqtt, None);
+    if let (Some(mqtts), Some(certificates)) = (&config.listen.mqtts, certificates) {
+        let entrance = entrance(config, ProxiedListener::Mqtts, Some(&certificates.mqtts));
+        broker.mqtts = Some((resolve("mqtts", mqtts).await?, entrance));
+    }
     let keys = &config.mqtt;
-    let mut broker = broker::BrokerConfig::new(mqtt);
     broker.connections_max = keys.connections_max;
     broker.limits.packet_bytes_max = keys.max_packet_bytes;
     broker.limits.receive_max = keys.receive_maximum;
     broker.limits.keep_alive_max_s = keys.keep_alive_max_s;
     broker.limits.store_wait_ms = keys.store_wait_ms;
     broker.limits.refused_publish_311_closes = keys.refused_publish_311 == Refused311::Close;
-    broker
+    let limits = &config.limits;
+    broker.handshakes_max = limits.handshakes_max;
+    broker.limits.connect_timeout_ms = limits.handshake_timeout_ms;
+    broker.limits.connect_bytes_max = limits.connect_bytes_max;
+    broker.limits.subscriptions_max = limits.subscriptions_per_session;
+    broker.limits.output_bytes_high = limits.output_bytes_max;
+    broker.stalled_ms = limits.stalled_timeout_ms;
+    broker.quotas = broker::Quotas {
+        connections_per_address: limits.shares.connections_per_address,
+        connections_per_account: limits.shares.connections_per_account,
+        publishes_per_connection: limits.shares.publishes_per_connection,
+        publishes_per_account: limits.shares.publishes_per_account,
+    };
+    Ok(broker)
 }
 
 /// The wall clock for what is written down, a monotonic one for time-outs.

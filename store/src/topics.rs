@@ -13,19 +13,37 @@ pub struct Trie<K, V> {
     len: usize,
 }
 
+/// Three pointers: a fleet of a million devices has a million nodes, and nearly all are a leaf with one subscriber. (In a
+/// table of children there is room for as many again.)
 #[derive(Debug)]
 struct Node<K, V> {
-    children: HashMap<Box<str>, Self>,
+    #[expect(
+        clippy::box_collection,
+        reason = "an empty table is six pointers, and most nodes have no children"
+    )]
+    children: Option<Box<HashMap<Box<str>, Self>>>,
     plus: Option<Box<Self>>,
-    /// Subscribers whose filter ends here.
+    ends: Option<Box<Ends<K, V>>>,
+}
+
+/// Subscribers at a node; never both empty.
+#[derive(Debug)]
+struct Ends<K, V> {
+    /// Those whose filter ends here.
     here: Vec<(K, V)>,
-    /// Subscribers whose filter has `#` below here.
+    /// Those whose filter has `#` below here.
     below: Vec<(K, V)>,
 }
 
 impl<K, V> Default for Node<K, V> {
     fn default() -> Self {
-        Self { children: HashMap::new(), plus: None, here: Vec::new(), below: Vec::new() }
+        Self { children: None, plus: None, ends: None }
+    }
+}
+
+impl<K, V> Default for Ends<K, V> {
+    fn default() -> Self {
+        Self { here: Vec::new(), below: Vec::new() }
     }
 }
 
@@ -60,16 +78,22 @@ impl<K: PartialEq, V> Trie<K, V> {
                 }
                 "+" => node = node.plus.get_or_insert_with(Box::default),
                 _ => {
-                    if !node.children.contains_key(level) {
-                        node.children.insert(level.into(), Node::default());
+                    let children = node.children.get_or_insert_default();
+                    if !children.contains_key(level) {
+                        children.insert(level.into(), Node::default());
                     }
-                    node = node.children.get_mut(level).expect("inserted above");
+                    node = children.get_mut(level).expect("inserted above");
                 }
             }
         }
-        let list = if slot.is_some() { &mut node.below } else { &mut node.here };
+        let ends = node.ends.get_or_insert_default();
+        let list = if slot.is_some() { &mut ends.below } else { &mut ends.here };
         if let Some(entry) = list.iter_mut().find(|(k, _)| *k == key) {
             return Some(std::mem::replace(&mut entry.1, value));
+        }
+        if list.is_empty() {
+            // Most stay alone.
+            list.reserve_exact(1);
         }
         list.push((key, value));
         self.len += 1;
@@ -97,17 +121,13 @@ impl<K: PartialEq, V> Trie<K, V> {
 
 impl<K: PartialEq, V> Node<K, V> {
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.plus.is_none() && self.here.is_empty() && self.below.is_empty()
+        self.children.is_none() && self.plus.is_none() && self.ends.is_none()
     }
 
     fn remove(&mut self, levels: &[&str], key: &K) -> Option<V> {
-        fn take<K: PartialEq, V>(list: &mut Vec<(K, V)>, key: &K) -> Option<V> {
-            let index = list.iter().position(|(k, _)| k == key)?;
-            Some(list.swap_remove(index).1)
-        }
         match levels {
-            [] => take(&mut self.here, key),
-            ["#"] => take(&mut self.below, key),
+            [] => self.take(key, |ends| &mut ends.here),
+            ["#"] => self.take(key, |ends| &mut ends.below),
             ["+", rest @ ..] => {
                 let child = self.plus.as_mut()?;
                 let removed = child.remove(rest, key);
@@ -117,26 +137,42 @@ impl<K: PartialEq, V> Node<K, V> {
                 removed
             }
             [level, rest @ ..] => {
-                let child = self.children.get_mut(*level)?;
+                let children = self.children.as_mut()?;
+                let child = children.get_mut(*level)?;
                 let removed = child.remove(rest, key);
                 if child.is_empty() {
-                    self.children.remove(*level);
+                    children.remove(*level);
+                    if children.is_empty() {
+                        self.children = None;
+                    }
                 }
                 removed
             }
         }
     }
 
+    fn take(&mut self, key: &K, list: impl Fn(&mut Ends<K, V>) -> &mut Vec<(K, V)>) -> Option<V> {
+        let ends = self.ends.as_mut()?;
+        let list = list(ends);
+        let index = list.iter().position(|(k, _)| k == key)?;
+        let removed = list.swap_remove(index).1;
+        if ends.here.is_empty() && ends.below.is_empty() {
+            self.ends = None;
+        }
+        Some(removed)
+    }
+
     fn matches<'a>(&'a self, levels: &[&str], no_wildcard: bool, found: &mut impl FnMut(&'a K, &'a V)) {
+        let ends = self.ends.as_deref();
         if !no_wildcard {
             // `a/#` matches `a` too.
-            self.below.iter().for_each(|(k, v)| found(k, v));
+            ends.iter().flat_map(|ends| &ends.below).for_each(|(k, v)| found(k, v));
         }
         let Some((level, rest)) = levels.split_first() else {
-            self.here.iter().for_each(|(k, v)| found(k, v));
+            ends.iter().flat_map(|ends| &ends.here).for_each(|(k, v)| found(k, v));
             return;
         };
-        if let Some(child) = self.children.get(*level) {
+        if let Some(child) = self.children.as_ref().and_then(|children| children.get(*level)) {
             child.matches(rest, false, found);
         }
         if let Some(plus) = self.plus.as_deref().filter(|_| !no_wildcard) {

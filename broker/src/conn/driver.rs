@@ -1,27 +1,34 @@
-//! One connection's task: socket, mailbox, store and timers on one side, the protocol's machine on the other.
+//! One connection's task: socket, mailbox, store and time on one side, the protocol's machine on the other.
 //!
 //! One task a connection and one write a wake: everything that is there is handed in, then the machine's output is
 //! written at once. Buffers belong to the thread, not to the connection; a connection keeps bytes only of a packet that
 //! is cut, or of output that the socket does not take (and then nothing more is read from it). So an idle connection
-//! costs its state and nothing else (P8). A panic ends this connection and no other (P9).
+//! costs its state and nothing else (P8): what is only there while something is under way stands in [`Busy`].
+//! A panic ends this connection and no other (P9).
+//! Not here: requests and pages (`store`), what others see of it (`presence`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use broker_protocol::{Action, Cause, Now, Output, Request, Session, Version};
+use ::store::{BoxFuture, InboxPage, Permit, QueuePage, ReadError};
+use broker_protocol::{Action, Cause, Now, Output, Session};
 use bytes::BytesMut;
-use store::{BoxFuture, CommitSink, InboxPage, Permit, QueuePage, ReadError};
 
-use super::mailbox::Mailbox;
-use super::store_io::{self, Owner};
-use super::transport::{CLOSE_UNSUPPORTED_DATA, Timer, Transport};
+use super::guest::{Guest, limited_address};
+use super::store_io::Owner;
+use super::transport::{CLOSE_UNSUPPORTED_DATA, Transport};
 use crate::bus::BusEvent;
-use crate::hub::Hub;
+use crate::gate::Door;
 use crate::metrics::{self, Dropped};
+use crate::quota::Place;
+
+mod presence;
+mod store;
 
 /// Rounds of one wake before other tasks get their turn.
 const ROUNDS_MAX: usize = 16;
@@ -47,69 +54,78 @@ type Read<T> = BoxFuture<'static, (u64, Result<T, ReadError>)>;
 
 /// A connection.
 pub(crate) struct Connection<T: Transport> {
-    hub: Arc<Hub>,
-    /// Number of the connection in this process.
-    number: u64,
-    mailbox: Arc<Mailbox>,
+    guest: Guest,
     transport: T,
     session: Session,
+    /// There while something is under way.
+    busy: Option<Box<Busy>>,
+    /// What it counts as; there once it was let in.
+    place: Option<Box<Place>>,
+    owner: Option<Box<Owner>>,
+    backlog: u64,
+    /// Where it comes from, where that is known.
+    address: Option<IpAddr>,
+    flushing: bool,
+    /// A future was made that has not been polled yet.
+    again: bool,
+}
+
+/// What an idle connection has none of.
+#[derive(Default)]
+struct Busy {
     /// The start of a packet that is cut, or packets that had to wait.
     input: BytesMut,
     /// `input` may hold a whole packet.
     parked: bool,
     /// What the socket has not taken yet.
     unsent: Vec<u8>,
-    flushing: bool,
+    /// Since when it has taken nothing.
+    stalled_ms: Option<u64>,
     /// Actions that wait for room in the store's queue, in order.
     actions: VecDeque<Action>,
     permit: Option<BoxFuture<'static, Permit>>,
     reading_inbox: Option<Read<InboxPage>>,
     reading_queue: Option<Read<QueuePage>>,
     typing: Option<BoxFuture<'static, ()>>,
-    /// A future was made that has not been polled yet.
-    again: bool,
-    timer: Timer,
-    owner: Option<Box<Owner>>,
-    /// General filters in the live index.
-    filters: Vec<Arc<str>>,
-    version: Option<Version>,
-    backlog: u64,
-    /// Close code, and until when the client may take its time.
-    closing: Option<(u16, u64)>,
-    /// Counted as one that has not been let in.
-    handshaking: bool,
+    closing: Option<Closing>,
+}
+
+/// Good-bye was said.
+#[derive(Clone, Copy)]
+struct Closing {
+    /// WebSocket close code.
+    code: u16,
+    /// Until when the client may take its time.
+    until_ms: u64,
+}
+
+impl Busy {
+    fn is_over(&self) -> bool {
+        let waits = self.permit.is_some()
+            || self.reading_inbox.is_some()
+            || self.reading_queue.is_some()
+            || self.typing.is_some()
+            || self.closing.is_some();
+        !waits && self.input.is_empty() && self.unsent.is_empty() && self.actions.is_empty()
+    }
 }
 
 impl<T: Transport> Connection<T> {
-    pub(crate) fn new(hub: Arc<Hub>, transport: T) -> Self {
-        let now = hub.now();
-        let number = hub.next_connection();
-        let mailbox = Arc::new(Mailbox::default());
-        hub.registry.connected(number, &mailbox);
-        let session = Session::new(Arc::clone(&hub.limits), now);
+    /// `address` is what limits per address count it under.
+    pub(crate) fn new(guest: Guest, transport: T, address: Option<IpAddr>) -> Self {
+        let session = Session::new(Arc::clone(&guest.hub.limits), guest.hub.now());
+        let address = address.map(limited_address);
         Self {
-            hub,
-            number,
-            mailbox,
+            guest,
             transport,
             session,
-            input: BytesMut::new(),
-            parked: false,
-            unsent: Vec::new(),
-            flushing: false,
-            actions: VecDeque::new(),
-            permit: None,
-            reading_inbox: None,
-            reading_queue: None,
-            typing: None,
-            again: false,
-            timer: Timer::default(),
+            busy: None,
+            place: None,
             owner: None,
-            filters: Vec::new(),
-            version: None,
             backlog: 0,
-            closing: None,
-            handshaking: true,
+            address,
+            flushing: false,
+            again: false,
         }
     }
 
@@ -119,7 +135,7 @@ impl<T: Transport> Connection<T> {
             catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|_| {
                 // P9. `Drop` cleans up.
                 metrics::count_panic();
-                tracing::error!(conn = self.number, "a connection was ended by a panic");
+                tracing::error!(conn = self.guest.number(), "a connection was ended by a panic");
                 Poll::Ready(())
             })
         })
@@ -135,26 +151,33 @@ impl<T: Transport> Connection<T> {
     fn poll_with(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         scratch.out.actions.clear();
         scratch.out.bytes.clear();
-        if !self.unsent.is_empty() {
+        if let Some(busy) = self.busy.as_mut().filter(|busy| !busy.unsent.is_empty()) {
             // What the socket did not take counts as output of this wake: the machine sees how much there is.
-            scratch.out.bytes = std::mem::take(&mut self.unsent);
+            scratch.out.bytes = std::mem::take(&mut busy.unsent);
         }
         let polled = self.poll_rounds(cx, scratch);
         if !scratch.out.bytes.is_empty() {
-            self.unsent = std::mem::take(&mut scratch.out.bytes);
+            self.busy().unsent = std::mem::take(&mut scratch.out.bytes);
         } else if scratch.out.bytes.capacity() > KEPT_OUTPUT_BYTES {
             scratch.out.bytes = Vec::new();
+        }
+        if self.busy.as_ref().is_some_and(|busy| busy.is_over()) {
+            self.busy = None;
         }
         polled
     }
 
+    fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
     fn poll_rounds(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         for _ in 0..ROUNDS_MAX {
-            let now = self.hub.now();
+            let now = self.guest.hub.now();
             let mut moved = self.take_mail(cx, now, &mut scratch.out);
             moved |= self.take_store(cx, now, &mut scratch.out);
             moved |= self.take_input(cx, now, scratch);
-            moved |= self.take_time(cx, now, &mut scratch.out);
+            self.take_time(now, &mut scratch.out);
             self.session.flush(now, &mut scratch.out);
             self.work_off(now, &mut scratch.out);
             moved |= self.send(cx, now, &mut scratch.out);
@@ -163,6 +186,7 @@ impl<T: Transport> Connection<T> {
                 return Poll::Ready(());
             }
             if !moved && !std::mem::take(&mut self.again) {
+                self.set_alarm(now);
                 return Poll::Pending;
             }
         }
@@ -171,12 +195,15 @@ impl<T: Transport> Connection<T> {
     }
 
     fn take_mail(&mut self, cx: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
-        let Some(mail) = self.mailbox.take(cx.waker()) else {
+        let Some(mail) = self.guest.mailbox.take(cx.waker()) else {
             return false;
         };
+        if mail.tick {
+            self.guest.woken();
+        }
         if let Some(owner) = &mut self.owner {
             for (token, result) in mail.answers {
-                let answer = store_io::answer_of(result, owner);
+                let answer = super::store_io::answer_of(result, owner);
                 self.session.answer(now, token, answer, out);
             }
         }
@@ -188,70 +215,34 @@ impl<T: Transport> Connection<T> {
             self.session.live(now, message, out);
         }
         if let Some(cause) = mail.cause {
-            self.session.end(now, cause, out);
+            self.session.end(now, *cause, out);
         }
         true
     }
 
-    /// Pages and permits that had to be waited for.
-    fn take_store(&mut self, cx: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
-        let mut moved = false;
-        if let Some(read) = &mut self.reading_inbox
-            && let Poll::Ready((after, page)) = read.as_mut().poll(cx)
-        {
-            self.reading_inbox = None;
-            self.hand_inbox(now, after, page, out);
-            moved = true;
-        }
-        if let Some(read) = &mut self.reading_queue
-            && let Poll::Ready((after, page)) = read.as_mut().poll(cx)
-        {
-            self.reading_queue = None;
-            self.hand_queue(now, after, page, out);
-            moved = true;
-        }
-        if let Some(typing) = &mut self.typing
-            && typing.as_mut().poll(cx).is_ready()
-        {
-            self.typing = None;
-        }
-        if let Some(wait) = &mut self.permit
-            && let Poll::Ready(permit) = wait.as_mut().poll(cx)
-        {
-            self.permit = None;
-            if let Some(Action::Submit { token, request }) = self.actions.pop_front() {
-                self.submit(token, *request, permit);
-            }
-            moved = true;
-        }
-        moved
-    }
-
-    /// Bytes of the client, as long as its machine takes them and the store has room for what they lead to.
+    /// Bytes of the client, as long as its machine takes them, the store has room for what they lead to, and it is not
+    /// quicker than it may be.
     fn take_input(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut Scratch) -> bool {
-        let hub = Arc::clone(&self.hub);
-        if !self.actions.is_empty() {
-            // The store's queue is full: the client waits, and cannot be called silent.
+        let waits = self.busy.as_ref().is_some_and(|busy| !busy.actions.is_empty());
+        let throttled = self.owner.as_ref().is_some_and(|owner| owner.paused_until_ms > now.mono_ms);
+        if waits || throttled {
+            // It is not read, and so cannot be called silent.
             self.session.excuse_silence(now);
             return false;
         }
-        let full = scratch.out.bytes.len() >= hub.limits.output_bytes_high;
-        if full || !self.session.accepts() || self.closing.is_some() {
+        let full = scratch.out.bytes.len() >= self.guest.hub.limits.output_bytes_high;
+        if full || !self.session.accepts() || self.closing().is_some() {
             return false;
         }
-        if self.parked {
-            self.session.receive(now, &hub.gate, &mut self.input, &mut scratch.out);
-            self.parked = !self.session.accepts() && !self.input.is_empty();
-            if self.input.is_empty() {
-                self.input = BytesMut::new();
-            }
+        scratch.input.clear();
+        if self.busy.as_ref().is_some_and(|busy| busy.parked) {
+            self.receive(now, scratch);
             return true;
         }
-        scratch.input.clear();
         match self.transport.poll_read(cx, &mut scratch.input) {
             Poll::Pending => false,
             Poll::Ready(Ok(count)) if count > 0 => {
-                self.receive(now, &hub, scratch);
+                self.receive(now, scratch);
                 true
             }
             Poll::Ready(result) => {
@@ -262,172 +253,81 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    fn receive(&mut self, now: Now, hub: &Hub, scratch: &mut Scratch) {
+    /// Hands in what was read, behind what had to wait.
+    fn receive(&mut self, now: Now, scratch: &mut Scratch) {
         let Scratch { input, out } = scratch;
-        if self.input.is_empty() {
-            self.session.receive(now, &hub.gate, input, out);
+        let hub = &self.guest.hub;
+        let door = Door {
+            gate: &hub.gate,
+            usage: &hub.usage,
+            registry: &hub.registry,
+            address: self.address,
+            place: Cell::new(None),
+        };
+        let mut held = self.busy.as_mut().map(|busy| std::mem::take(&mut busy.input)).unwrap_or_default();
+        if held.is_empty() {
+            self.session.receive(now, &door, input, out);
             if !input.is_empty() {
-                self.input = BytesMut::from(&input[..]);
+                held = BytesMut::from(&input[..]);
             }
         } else {
-            self.input.extend_from_slice(input);
-            self.session.receive(now, &hub.gate, &mut self.input, out);
-            if self.input.is_empty() {
-                self.input = BytesMut::new();
-            }
+            held.extend_from_slice(input);
+            self.session.receive(now, &door, &mut held, out);
         }
-        self.parked = !self.session.accepts() && !self.input.is_empty();
+        if let Some(place) = door.place.take() {
+            self.place = Some(place);
+        }
+        if !held.is_empty() {
+            let parked = !self.session.accepts();
+            let busy = self.busy();
+            busy.input = held;
+            busy.parked = parked;
+        } else if let Some(busy) = &mut self.busy {
+            busy.input = BytesMut::new();
+            busy.parked = false;
+        }
     }
 
     /// The socket is gone, or the client has closed it.
     fn lost(&mut self, now: Now, code: Option<u16>, out: &mut Output) {
         self.session.end(now, Cause::Lost, out);
-        let code = code.unwrap_or(broker_protocol::reason::websocket::NORMAL);
-        self.closing.get_or_insert((code, now.mono_ms + CLOSE_WAIT_MS));
+        self.close(now, code.unwrap_or(broker_protocol::reason::websocket::NORMAL));
     }
 
-    fn take_time(&mut self, cx: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
+    fn close(&mut self, now: Now, code: u16) {
+        let until_ms = now.mono_ms + CLOSE_WAIT_MS;
+        self.busy().closing.get_or_insert(Closing { code, until_ms });
+    }
+
+    fn closing(&self) -> Option<Closing> {
+        self.busy.as_ref().and_then(|busy| busy.closing)
+    }
+
+    /// Ends what has lasted too long.
+    fn take_time(&mut self, now: Now, out: &mut Output) {
         if self.session.deadline(now).is_some_and(|at| at <= now.mono_ms) {
             self.session.timeout(now, out);
         }
-        let closing = self.closing.map(|(_, until)| until);
+        let stalled = self.busy.as_ref().and_then(|busy| busy.stalled_ms);
+        if stalled.is_some_and(|since| now.mono_ms >= since + self.guest.hub.stalled_ms)
+            && self.closing().is_none()
+        {
+            metrics::count_stalled();
+            self.lost(now, None, out);
+        }
+    }
+
+    /// Asks to be woken for the next thing that time brings.
+    fn set_alarm(&mut self, now: Now) {
+        let busy = self.busy.as_ref();
+        let closing = busy.and_then(|busy| busy.closing).map(|closing| closing.until_ms);
+        let stalled = busy.and_then(|busy| busy.stalled_ms).map(|since| since + self.guest.hub.stalled_ms);
+        let paused = self.owner.as_ref().map(|owner| owner.paused_until_ms);
+        let all = [closing, stalled, paused, self.session.deadline(now)];
         // One that is past has been seen to, or waits for something else than time.
-        let next =
-            [closing, self.session.deadline(now)].into_iter().flatten().filter(|at| *at > now.mono_ms).min();
-        next.is_some_and(|at| self.timer.poll_due(cx, now.mono_ms, at))
-    }
-
-    /// Carries out what the machine wants, until it wants nothing more.
-    fn work_off(&mut self, now: Now, out: &mut Output) {
-        for _ in 0..PAGES_MAX {
-            if out.actions.is_empty() {
-                return;
-            }
-            let mut paged = false;
-            for action in std::mem::take(&mut out.actions) {
-                match action {
-                    Action::ReadInbox { after, limit } => paged |= self.read_inbox(now, after, limit, out),
-                    Action::ReadQueue { after, limit } => paged |= self.read_queue(now, after, limit, out),
-                    Action::Submit { .. } if !self.actions.is_empty() => self.actions.push_back(action),
-                    Action::Submit { token, request } => self.try_submit(token, request),
-                    other => self.act(now, other, out),
-                }
-            }
-            if paged {
-                self.session.flush(now, out);
-            }
+        if let Some(next) = all.into_iter().flatten().filter(|at| *at > now.mono_ms).min() {
+            self.guest.wake_at(next);
         }
-    }
-
-    fn try_submit(&mut self, token: u64, request: Box<Request>) {
-        let bytes = self.cost(&request);
-        match self.hub.store.try_permit(bytes) {
-            Some(permit) => self.submit(token, *request, permit),
-            None => {
-                self.actions.push_back(Action::Submit { token, request });
-                self.wait_for_permit(bytes);
-            }
-        }
-    }
-
-    fn wait_for_permit(&mut self, bytes: usize) {
-        let store = Arc::clone(&self.hub.store);
-        self.permit = Some(Box::pin(async move { store.permit(bytes).await }));
-        self.again = true;
-    }
-
-    fn cost(&self, request: &Request) -> usize {
-        // What the queue will hold of it, without making the op before there is room.
-        const REQUEST_BYTES: usize = 256;
-        REQUEST_BYTES
-            + match request {
-                Request::Publish(message) => message.payload.len() + message.topic.len(),
-                Request::Once { request, .. } => self.cost(request),
-                Request::Command { .. } => self.hub.limits.packet_bytes_max.min(16 << 10),
-                Request::Subscribe { filters, .. } => {
-                    filters.iter().map(|f| f.filter.len() + REQUEST_BYTES).sum()
-                }
-                _ => 0,
-            }
-    }
-
-    fn submit(&mut self, token: u64, request: Request, permit: Permit) {
-        let sink: Arc<dyn CommitSink> = Arc::clone(&self.mailbox) as Arc<dyn CommitSink>;
-        if let Request::Open { account, user, client, version, .. } = &request {
-            let owner = Box::new(Owner::new(account, user, client));
-            let session = owner.session;
-            self.version = Some(*version);
-            let op = store_io::op_of(request, &owner);
-            self.owner = Some(owner);
-            let store = Arc::clone(&self.hub.store);
-            self.hub.registry.take_over(session, self.number, &self.mailbox, || {
-                store.submit(op, permit, token, sink);
-            });
-        } else if let Some(owner) = &mut self.owner {
-            owner.closed |= matches!(request, Request::Close { .. });
-            self.hub.store.submit(store_io::op_of(request, owner), permit, token, sink);
-        }
-        // The next one that waits.
-        if let Some(Action::Submit { request, .. }) = self.actions.front() {
-            let bytes = self.cost(request);
-            self.wait_for_permit(bytes);
-        }
-    }
-
-    /// True where a page was handed in at once.
-    fn read_inbox(&mut self, now: Now, after: u64, limit: usize, out: &mut Output) -> bool {
-        let Some(owner) = &self.owner else {
-            return false;
-        };
-        let (inbox, seq) = (owner.inbox, schemas::Seq(after));
-        if let Some(page) = self.hub.store.inbox_hot(inbox, seq, limit) {
-            self.hand_inbox(now, after, Ok(page), out);
-            return true;
-        }
-        let store = Arc::clone(&self.hub.store);
-        self.reading_inbox = Some(Box::pin(async move { (after, store.inbox(inbox, seq, limit).await) }));
-        self.again = true;
-        false
-    }
-
-    fn read_queue(&mut self, now: Now, after: u64, limit: usize, out: &mut Output) -> bool {
-        let Some(owner) = &self.owner else {
-            return false;
-        };
-        let session = owner.session;
-        if let Some(page) = self.hub.store.queue_hot(session, after, limit) {
-            self.hand_queue(now, after, Ok(page), out);
-            return true;
-        }
-        let store = Arc::clone(&self.hub.store);
-        self.reading_queue = Some(Box::pin(async move { (after, store.queue(session, after, limit).await) }));
-        self.again = true;
-        false
-    }
-
-    fn hand_inbox(&mut self, now: Now, after: u64, page: Result<InboxPage, ReadError>, out: &mut Output) {
-        match page {
-            Ok(page) => {
-                let (head, events) = store_io::inbox_page(&page);
-                self.session.inbox_page(now, after, head, events, out);
-            }
-            Err(error) => self.read_failed(now, &error),
-        }
-    }
-
-    fn hand_queue(&mut self, now: Now, after: u64, page: Result<QueuePage, ReadError>, out: &mut Output) {
-        match page {
-            Ok(page) => {
-                let (head, messages) = store_io::queue_page(&page);
-                self.session.queue_page(now, after, head, messages, out);
-            }
-            Err(error) => self.read_failed(now, &error),
-        }
-    }
-
-    fn read_failed(&mut self, now: Now, error: &ReadError) {
-        tracing::warn!(conn = self.number, %error, "an inbox could not be read");
-        self.session.read_failed(now);
     }
 
     /// Everything but requests and reads.
@@ -435,7 +335,7 @@ impl<T: Transport> Connection<T> {
         match action {
             Action::Told(told) => metrics::told(told),
             Action::Close { websocket } => {
-                self.closing.get_or_insert((websocket, now.mono_ms + CLOSE_WAIT_MS));
+                self.close(now, websocket);
                 self.leave(now);
             }
             action => self.act_as_owner(now, action, out),
@@ -446,9 +346,10 @@ impl<T: Transport> Connection<T> {
         let Some(owner) = &self.owner else {
             return;
         };
+        let hub = &self.guest.hub;
         match action {
             Action::Advance(progress) => {
-                self.hub.store.advance(owner.session, store_io::store_progress(progress));
+                hub.store.advance(owner.session, super::store_io::store_progress(progress));
             }
             Action::Online => self.come_online(now),
             Action::Subscribed(changed) => {
@@ -458,20 +359,26 @@ impl<T: Transport> Connection<T> {
             }
             Action::Unsubscribed(filters) => self.unsubscribed(&filters),
             Action::PublishLive(message) => {
-                if self.hub.live.has_any(&owner.account) {
+                let stored = message.qos != schemas::QoS::AtMostOnce;
+                if hub.live.has_any(&owner.account) {
                     let (account, publisher) = (owner.account.clone(), owner.session);
-                    self.hub.publish(BusEvent::Live { account, publisher, message });
+                    hub.publish(BusEvent::Live { account, publisher, message });
+                }
+                if !stored {
+                    self.charge(now);
                 }
             }
             Action::Typing { conversation, state } => {
-                if self.typing.is_some() {
+                if self.busy.as_ref().is_some_and(|busy| busy.typing.is_some()) {
                     metrics::count_dropped(Dropped::Typing);
                 } else {
-                    let hub = Arc::clone(&self.hub);
-                    let asker = store::Asker { account: owner.account.clone(), user: owner.user.clone() };
-                    self.typing = Some(Box::pin(crate::typing::pass_on(hub, asker, conversation, state)));
+                    let hub = Arc::clone(hub);
+                    let asker = ::store::Asker { account: owner.account.clone(), user: owner.user.clone() };
+                    self.busy().typing =
+                        Some(Box::pin(crate::typing::pass_on(hub, asker, conversation, state)));
                     self.again = true;
                 }
+                self.charge(now);
             }
             Action::Told(_)
             | Action::Close { .. }
@@ -481,18 +388,37 @@ impl<T: Transport> Connection<T> {
         }
     }
 
+    /// One more publish: is it time for a pause?
+    fn charge(&mut self, now: Now) {
+        if let (Some(owner), Some(place)) = (&mut self.owner, &self.place)
+            && let Some(free_at_us) = place.publish(now.mono_ms * 1_000)
+        {
+            if owner.paused_until_ms <= now.mono_ms {
+                metrics::count_throttled();
+            }
+            owner.paused_until_ms = free_at_us.div_ceil(1_000);
+        }
+    }
+
     /// Writes what there is; true where the socket took something that the machine may have waited for.
     fn send(&mut self, cx: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
         let before = out.bytes.len();
         match self.poll_send(cx, &mut out.bytes) {
             Poll::Ready(Ok(())) | Poll::Pending => {
-                before >= self.hub.limits.output_bytes_high && out.bytes.len() < before
+                let moved = out.bytes.len() < before;
+                if !out.bytes.is_empty() {
+                    let stalled = &mut self.busy().stalled_ms;
+                    *stalled = Some(if moved { now.mono_ms } else { stalled.unwrap_or(now.mono_ms) });
+                } else if let Some(busy) = &mut self.busy {
+                    busy.stalled_ms = None;
+                }
+                before >= self.guest.hub.limits.output_bytes_high && moved
             }
             Poll::Ready(Err(_)) => {
                 out.bytes.clear();
                 self.flushing = false;
                 // The socket is broken: whatever comes next is not for it. Reading finds out as well, but perhaps late.
-                let first = self.closing.is_none();
+                let first = self.closing().is_none();
                 self.lost(now, None, out);
                 self.work_off(now, out);
                 out.bytes.clear();
@@ -519,12 +445,12 @@ impl<T: Transport> Connection<T> {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>, now: Now, sent: bool) -> Poll<()> {
-        let Some((code, until)) = self.closing else {
+        let Some(Closing { code, until_ms }) = self.closing() else {
             return Poll::Pending;
         };
-        let late = now.mono_ms >= until;
+        let late = now.mono_ms >= until_ms;
         // The store still opens the session, or has no room yet for what is to be stored at the end.
-        if !self.session.has_ended() || !self.actions.is_empty() {
+        if !self.session.has_ended() || self.busy.as_ref().is_some_and(|busy| !busy.actions.is_empty()) {
             return Poll::Pending;
         }
         if sent && !self.flushing && self.transport.poll_close(cx, code).is_ready() {
@@ -539,5 +465,3 @@ impl<T: Transport> Connection<T> {
         self.backlog = backlog;
     }
 }
-
-mod presence;

@@ -16,8 +16,9 @@ use crate::metrics::{self, Dropped};
 const LIVE_MAX: usize = 1_024;
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Mailbox {
+    /// Number of the connection in this process.
+    number: u64,
     inner: Mutex<Inner>,
 }
 
@@ -33,16 +34,20 @@ struct Inner {
 #[derive(Default)]
 pub(crate) struct Mail {
     pub(crate) heads: Progress,
-    pub(crate) look_again: bool,
     pub(crate) answers: Vec<(u64, CommitResult)>,
     pub(crate) live: Vec<LiveMessage>,
-    pub(crate) cause: Option<Cause>,
+    /// Boxed: every idle connection has room for one, and few ever get any.
+    pub(crate) cause: Option<Box<Cause>>,
+    pub(crate) look_again: bool,
+    /// A deadline has come.
+    pub(crate) tick: bool,
 }
 
 impl Mail {
     fn is_empty(&self) -> bool {
         self.heads == Progress::default()
             && !self.look_again
+            && !self.tick
             && self.answers.is_empty()
             && self.live.is_empty()
             && self.cause.is_none()
@@ -50,6 +55,14 @@ impl Mail {
 }
 
 impl Mailbox {
+    pub(crate) fn new(number: u64) -> Self {
+        Self { number, inner: Mutex::default() }
+    }
+
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,10 +103,15 @@ impl Mailbox {
         });
     }
 
+    /// A deadline has come.
+    pub(crate) fn tick(&self) {
+        self.put(|mail| mail.tick = true);
+    }
+
     /// Ends the connection; the first cause counts.
     pub(crate) fn end(&self, cause: Cause) {
         self.put(|mail| {
-            mail.cause.get_or_insert(cause);
+            mail.cause.get_or_insert_with(|| Box::new(cause));
         });
     }
 

@@ -1,6 +1,7 @@
 //! Connections: sockets, one task each, what others have for it.
 
 pub(crate) mod driver;
+pub(crate) mod guest;
 pub(crate) mod listener;
 pub(crate) mod mailbox;
 mod store_io;

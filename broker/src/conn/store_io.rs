@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use broker_protocol::{
     Answer, Delivered, InboxEvent, InboxPage, OpenInbox, Opened, Origin, Progress, QueueMessage, QueuePage,
-    Request, Source, Start, SubscribedFilter,
+    Request, Source, Start, SubscribedFilter, Version,
 };
 use schemas::{AccountId, ClientId, Seq, UserId};
 use store::{
@@ -22,18 +22,29 @@ pub(crate) struct Owner {
     pub(crate) inbox: InboxKey,
     /// Number of this connection among those of its session; 0 before the store has opened it.
     pub(crate) connection: u64,
+    /// General filters in the live index.
+    pub(crate) filters: Vec<Arc<str>>,
+    /// It published too quickly: until then it is not read, in [`broker_protocol::Now::mono_ms`].
+    pub(crate) paused_until_ms: u64,
+    pub(crate) version: Version,
+    /// Counted among the connections.
+    pub(crate) online: bool,
     /// The store was told that the connection has ended.
     pub(crate) closed: bool,
 }
 
 impl Owner {
-    pub(crate) fn new(account: &AccountId, user: &UserId, client: &ClientId) -> Self {
+    pub(crate) fn new(account: &AccountId, user: &UserId, client: &ClientId, version: Version) -> Self {
         Self {
             account: account.clone(),
             user: user.clone(),
             session: SessionKey::of(account, user, client),
             inbox: InboxKey::of(account, user),
             connection: 0,
+            filters: Vec::new(),
+            paused_until_ms: 0,
+            version,
+            online: false,
             closed: false,
         }
     }

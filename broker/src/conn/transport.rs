@@ -1,6 +1,5 @@
-//! Bytes in and out, over TCP or WebSocket alike. Not here: what they mean.
+//! Bytes in and out, over TCP, TLS or WebSocket alike. Not here: what they mean.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,7 +8,6 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::metrics::TransportKind;
 
@@ -20,7 +18,7 @@ pub(crate) const CLOSE_UNSUPPORTED_DATA: u16 = 1003;
 
 /// A connection's two directions, polled by its one task.
 pub(crate) trait Transport: Send + Unpin + 'static {
-    const KIND: TransportKind;
+    fn kind(&self) -> TransportKind;
 
     /// Appends what has arrived to `into`; 0 = the other side has closed. An error of kind `InvalidData` is the client's
     /// fault.
@@ -37,20 +35,23 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     fn poll_close(&mut self, cx: &mut Context<'_>, code: u16) -> Poll<()>;
 }
 
-/// Plain TCP.
-pub(crate) struct Tcp {
-    stream: TcpStream,
+/// A stream of bytes: TCP, plain or within TLS.
+pub(crate) struct Raw<S> {
+    stream: S,
+    kind: TransportKind,
     shut: bool,
 }
 
-impl Tcp {
-    pub(crate) const fn new(stream: TcpStream) -> Self {
-        Self { stream, shut: false }
+impl<S> Raw<S> {
+    pub(crate) const fn new(stream: S, kind: TransportKind) -> Self {
+        Self { stream, kind, shut: false }
     }
 }
 
-impl Transport for Tcp {
-    const KIND: TransportKind = TransportKind::Tcp;
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Raw<S> {
+    fn kind(&self) -> TransportKind {
+        self.kind
+    }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         let before = into.len();
@@ -68,8 +69,8 @@ impl Transport for Tcp {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>, _code: u16) -> Poll<()> {
@@ -91,13 +92,14 @@ impl Transport for Tcp {
 
 /// A WebSocket: its binary messages are a stream of bytes that knows no frames. `[v311:6.0.0-2] [v5:6.0.0-2]`
 pub(crate) struct Ws {
-    socket: WebSocket,
+    socket: Box<WebSocket>,
+    secure: bool,
     close_sent: bool,
 }
 
 impl Ws {
-    pub(crate) const fn new(socket: WebSocket) -> Self {
-        Self { socket, close_sent: false }
+    pub(crate) fn new(socket: WebSocket, secure: bool) -> Self {
+        Self { socket: Box::new(socket), secure, close_sent: false }
     }
 }
 
@@ -106,11 +108,13 @@ fn broken(error: axum::Error) -> io::Error {
 }
 
 impl Transport for Ws {
-    const KIND: TransportKind = TransportKind::WebSocket;
+    fn kind(&self) -> TransportKind {
+        if self.secure { TransportKind::SecureWebSocket } else { TransportKind::WebSocket }
+    }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            match ready!(Pin::new(&mut *self.socket).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
                 Some(Ok(Message::Binary(bytes))) => {
                     into.extend_from_slice(&bytes);
@@ -127,18 +131,18 @@ impl Transport for Ws {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut socket = Pin::new(&mut self.socket);
+        let mut socket = Pin::new(&mut *self.socket);
         ready!(socket.as_mut().poll_ready(cx)).map_err(broken)?;
         socket.start_send(Message::Binary(Bytes::copy_from_slice(bytes))).map_err(broken)?;
         Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx).map_err(broken)
+        Pin::new(&mut *self.socket).poll_flush(cx).map_err(broken)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>, code: u16) -> Poll<()> {
-        let mut socket = Pin::new(&mut self.socket);
+        let mut socket = Pin::new(&mut *self.socket);
         if !self.close_sent {
             if ready!(socket.as_mut().poll_ready(cx)).is_err() {
                 return Poll::Ready(());
@@ -156,45 +160,6 @@ impl Transport for Ws {
             match ready!(socket.as_mut().poll_next(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(()),
-            }
-        }
-    }
-}
-
-/// A timer that is armed for the earliest time it was asked for, and made only once it is needed.
-#[derive(Default)]
-pub(crate) struct Timer {
-    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
-    at_ms: Option<u64>,
-}
-
-impl Timer {
-    /// True once the time is there. `deadline_ms` may move later without cost: the timer runs out and is set again.
-    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>, now_ms: u64, deadline_ms: u64) -> bool {
-        if deadline_ms <= now_ms {
-            self.at_ms = None;
-            return true;
-        }
-        loop {
-            if self.at_ms.is_none_or(|at| at > deadline_ms) {
-                let until =
-                    tokio::time::Instant::now() + std::time::Duration::from_millis(deadline_ms - now_ms);
-                match &mut self.sleep {
-                    Some(sleep) => sleep.as_mut().reset(until),
-                    None => self.sleep = Some(Box::pin(tokio::time::sleep_until(until))),
-                }
-                self.at_ms = Some(deadline_ms);
-            }
-            let Some(sleep) = &mut self.sleep else {
-                return false;
-            };
-            if sleep.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            // Ran out for an earlier deadline than today's.
-            let early = self.at_ms.take().is_some_and(|at| at < deadline_ms);
-            if !early {
-                return true;
             }
         }
     }

@@ -3,6 +3,7 @@
 //! `source` says where a value stands, `reader` takes it out and checks it, `sections` lists the keys, `print` shows
 //! them. Not here: reading the environment or the file (`main`), making keys that are missing (`keys`).
 
+mod listen;
 mod print;
 mod reader;
 mod sections;
@@ -12,6 +13,7 @@ mod whatsapp;
 use std::fmt;
 use std::path::PathBuf;
 
+pub(crate) use listen::{ProxiedListener, Tls};
 pub(crate) use print::all_keys;
 pub(crate) use reader::ReadFile;
 pub(crate) use sections::{AuthKeys, Cluster, Config, Log, LogFormat, Refused311, Retention};

@@ -1,9 +1,10 @@
-//! The keys: name, default, limits, reason, section by section.
+//! The keys: name, default, limits, reason, section by section. Those of the front door stand in `listen`.
 //!
 //! What a key is for stands here once; `inboxd config` prints it. Not here: how a value is read (`reader`).
 
 use std::path::{Path, PathBuf};
 
+use super::listen::{Limits, Listen, Tls};
 use super::reader::{Reader, not_empty};
 use super::whatsapp::WhatsApp;
 use super::{Origin, Secret};
@@ -15,6 +16,10 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where to listen.
     pub(crate) listen: Listen,
+    /// Certificates of the listeners; `None`: nothing is encrypted.
+    pub(crate) tls: Option<Tls>,
+    /// Who may have how much.
+    pub(crate) limits: Limits,
     /// The durable log.
     pub(crate) store: Store,
     /// Keys of tokens.
@@ -31,19 +36,6 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// Logs.
     pub(crate) log: Log,
-}
-
-/// `[listen]`: addresses as `host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listen {
-    /// MQTT over TCP.
-    pub(crate) mqtt: String,
-    /// HTTP and WebSocket.
-    pub(crate) http: String,
-    /// Metrics, health, administration.
-    pub(crate) admin: String,
-    /// Most connections to `http` at once.
-    pub(crate) http_connections_max: usize,
 }
 
 /// `[store]`
@@ -167,9 +159,9 @@ pub(super) const DAY_MS: u64 = 86_400_000;
 /// A hundred years.
 const DAYS_MAX: u32 = 36_500;
 /// What MQTT allows for one packet (2^28 - 1, four length bytes).
-const PACKET_BYTES_MAX: usize = 268_435_455;
+pub(super) const PACKET_BYTES_MAX: usize = 268_435_455;
 /// Below this not even a CONNECT with a token fits.
-const PACKET_BYTES_MIN: usize = 16 * 1024;
+pub(super) const PACKET_BYTES_MIN: usize = 16 * 1024;
 /// Most agents that may each get a copy; each costs a row per event.
 const FANOUT_LIMIT: usize = 1024;
 
@@ -177,6 +169,8 @@ impl Config {
     pub(super) fn take(r: &mut Reader<'_>) -> Self {
         let data_dir = data_dir(r);
         let listen = Listen::take(r);
+        let tls = Tls::take(r, &listen);
+        let limits = Limits::take(r);
         let store = Store::take(r);
         let auth = AuthKeys::take(r);
         let mqtt = Mqtt::take(r);
@@ -203,6 +197,8 @@ impl Config {
             log: Log::take(r),
             data_dir,
             listen,
+            tls,
+            limits,
             store,
             auth,
             mqtt,
@@ -217,38 +213,6 @@ impl Config {
             self.admin.token_file = folder.join(ADMIN_TOKEN_FILE);
         }
         self.data_dir = folder.to_owned();
-    }
-}
-
-impl Listen {
-    fn take(r: &mut Reader<'_>) -> Self {
-        Self {
-            mqtt: r.parsed(
-                "listen.mqtt",
-                "0.0.0.0:1883",
-                "MQTT 3.1.1 and 5 over plain TCP, the registered port. Port 0 picks a free one; the ready line says which.",
-                address,
-            ),
-            http: r.parsed(
-                "listen.http",
-                "0.0.0.0:8080",
-                "/mqtt (WebSocket), /v1, /webhooks/whatsapp, the web inbox. Put a proxy with TLS in front of it.",
-                address,
-            ),
-            admin: r.parsed(
-                "listen.admin",
-                "127.0.0.1:9464",
-                "/metrics, /healthz, /readyz without a token, /admin/v1 with one. For this machine and the monitoring only; the port is OpenTelemetry's for Prometheus.",
-                address,
-            ),
-            http_connections_max: r.number(
-                "listen.http_connections_max",
-                10_000,
-                1,
-                1_000_000,
-                "HTTP connections at once, WebSockets not counted; more wait. Each may hold a file descriptor and 64 KiB.",
-            ),
-        }
     }
 }
 
@@ -446,20 +410,6 @@ impl Log {
             level: r.parsed("log.level", "info", "error, warn, info, debug, trace, or per part: info,bridge=debug. Never shows content, numbers or tokens.", log_level),
             format: r.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)], "text for people, json for a log collector. On standard error."),
         }
-    }
-}
-
-/// `host:port`, where the host may be a name, an IPv4 address or an IPv6 address in brackets.
-fn address(text: &str) -> Result<String, String> {
-    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let host_is_whole =
-            !host.is_empty() && (host.starts_with('[') && host.ends_with(']') || !host.contains(':'));
-        host_is_whole && port.parse::<u16>().is_ok()
-    });
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err("must be an address and a port, such as 127.0.0.1:1883".to_owned())
     }
 }
 
