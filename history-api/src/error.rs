@@ -87,6 +87,9 @@ impl From<ReadError> for ApiError {
 impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
         tracing::error!(%error, "a commit failed");
+        if matches!(error, CommitError::DiskFull { .. }) {
+            return Self::plain(ErrorCode::DiskFull);
+        }
         if error.is_retryable() {
             // Also where the outcome is unknown: sent again with the same id it has the effect of once (P4).
             Self::new(ErrorCode::StoreUnavailable, "not certainly stored; send it again with the same id")

@@ -6,7 +6,15 @@ pub enum CommitError {
     /// The store is closing or its writer has ended; nothing of the op is on disk.
     #[error("the store is closed")]
     Closed,
-    /// Nothing can be written now (disk full, store away); nothing of the op is on disk.
+    /// Less is free on the disk than is to stay free: what adds data is not taken; nothing of the op is on disk.
+    #[error("disk full: {free} bytes are free, {min} are to stay free")]
+    DiskFull {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are to stay free.
+        min: u64,
+    },
+    /// Nothing can be written now (store away); nothing of the op is on disk.
     #[error("the store cannot write now: {0}")]
     Unavailable(String),
     /// No certain answer: the op may or may not be on disk.
@@ -22,7 +30,7 @@ impl CommitError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Closed | Self::Unavailable(_) | Self::Unknown(_) => true,
+            Self::Closed | Self::DiskFull { .. } | Self::Unavailable(_) | Self::Unknown(_) => true,
             Self::Read(error) => error.is_retryable(),
         }
     }

@@ -20,7 +20,7 @@ pub type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 pub struct DiskSpace {
     /// Below it nothing that adds data is taken, until twice as much is free again.
     pub min_free_bytes: u64,
-    /// Asked at most once a second.
+    /// Asked once a second at most, and again where much was written meanwhile.
     pub free: FreeBytes,
 }
 
@@ -30,9 +30,11 @@ impl fmt::Debug for DiskSpace {
     }
 }
 
-/// Shortest time between two looks at the disk. A disk that takes 500 MB/s then loses that much unseen, and the
-/// default mark is above it.
+/// Time between two looks at the disk.
 const LOOK_EVERY_MS: u64 = 1_000;
+/// A look comes sooner where ops of this part of the mark came since the last one: what they write, journal, tables and
+/// a compaction, then still fits below it however fast the disk is.
+const LOOK_EVERY_PART: u64 = 16;
 /// Free space must reach this many times the mark before ops are taken again: without a distance they would be
 /// taken and refused in turn.
 const TAKEN_AGAIN_AT: u64 = 2;
@@ -46,6 +48,8 @@ pub(crate) struct Watermark {
 #[derive(Clone, Copy, Default)]
 struct Seen {
     at: Option<Millis>,
+    /// Bytes of ops that came since.
+    came: u64,
     free: u64,
     low: bool,
 }
@@ -60,24 +64,26 @@ impl Watermark {
         Self { space, seen: Mutex::default() }
     }
 
+    /// Ops of so many bytes are about to be planned.
+    pub(crate) fn coming(&self, bytes: usize) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.came = seen.came.saturating_add(bytes as u64);
+    }
+
     /// Why nothing that adds data is taken now; `None` where there is room.
     pub(crate) fn refusal(&self, now: Millis) -> Option<CommitError> {
         let space = self.space.as_ref()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back must not put off the next look.
-        if seen.at.is_none_or(|at| now < at || now.since(at) >= LOOK_EVERY_MS) {
-            seen.at = Some(now);
+        let much = seen.came > 0 && seen.came >= space.min_free_bytes / LOOK_EVERY_PART;
+        if much || seen.at.is_none_or(|at| now < at || now.since(at) >= LOOK_EVERY_MS) {
+            (seen.at, seen.came) = (Some(now), 0);
             if let Some(free) = (space.free)() {
                 seen.look(free, space.min_free_bytes);
             }
         }
         let Seen { low, free, .. } = *seen;
-        low.then(|| {
-            CommitError::Unavailable(format!(
-                "disk full: {free} bytes are free, {} are to stay free",
-                space.min_free_bytes
-            ))
-        })
+        low.then_some(CommitError::DiskFull { free, min: space.min_free_bytes })
     }
 }
 
@@ -162,6 +168,12 @@ mod tests {
             assert_eq!(mark.refusal(Millis(now)).is_some(), refused, "at {now}");
             assert_eq!(asked.load(Ordering::SeqCst), questions, "at {now}");
         }
+        mark.coming(5);
+        mark.refusal(Millis(9_000));
+        assert_eq!(asked.load(Ordering::SeqCst), 5, "little came");
+        mark.coming(1);
+        mark.refusal(Millis(9_000));
+        assert_eq!(asked.load(Ordering::SeqCst), 6, "a sixteenth of the mark came");
         let why = mark.refusal(Millis(9_001)).expect("refused");
         assert!(why.is_retryable() && why.to_string().contains("disk full"), "{why}");
     }

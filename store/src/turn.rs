@@ -92,6 +92,7 @@ impl Turn {
     /// so that no part of it is in the batch.
     pub(crate) fn plan(&mut self, now: Millis, group: Group) -> Planned {
         self.plan.begin(now);
+        self.space.coming(group.ops.iter().map(|pending| pending.op.cost()).sum());
         let full = self.space.refusal(now);
         if self.rows.is_remote() {
             let ops = group.ops.iter().map(|pending| &pending.op);

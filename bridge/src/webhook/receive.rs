@@ -108,7 +108,7 @@ impl Receiver {
             }
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "a webhook cannot be stored now, WhatsApp will send it again");
-                unavailable("the webhook cannot be stored now")
+                not_stored(&error)
             }
             Err(error) => {
                 tracing::error!(%error, "a webhook cannot be carried out, its body alone is kept for a replay");
@@ -123,7 +123,7 @@ impl Receiver {
             store::commit(&*self.store, Op::Journal(JournalOp { body, received_us })).await;
         match result {
             Ok(_) => self.durable(WebhookOutcome::Journaled, received_us),
-            Err(_) => unavailable("the webhook cannot be stored now"),
+            Err(error) => not_stored(&error),
         }
     }
 
@@ -135,6 +135,14 @@ impl Receiver {
 
 fn unavailable(detail: &str) -> (WebhookOutcome, Response) {
     (WebhookOutcome::Unavailable, problem(ErrorCode::StoreUnavailable, detail))
+}
+
+fn not_stored(error: &CommitError) -> (WebhookOutcome, Response) {
+    let code = match error {
+        CommitError::DiskFull { .. } => ErrorCode::DiskFull,
+        _ => ErrorCode::StoreUnavailable,
+    };
+    (WebhookOutcome::Unavailable, problem(code, "the webhook cannot be stored now"))
 }
 
 fn count_ignored(ignored: Ignored) {
