@@ -123,6 +123,10 @@ impl CommitListener for Doorbell {
             && let Some(bus) = hub.bus()
         {
             bus.ring(&notices.inboxes, &notices.queues);
+            for will in &notices.wills {
+                let (account, publisher) = (will.account.clone(), will.publisher);
+                bus.publish(BusEvent::Live { account, publisher, message: Arc::clone(&will.message) });
+            }
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Who of those online is subscribed to general topics, for messages that are passed on and not stored.
 //!
-//! A message at QoS 0 goes to every session whose filters match; a stored one (QoS 1) only to sessions that all of their
-//! matching filters grant QoS 0, for the others have it in their queues. One copy per session, with all its subscription
-//! identifiers (`[v5:3.3.4-4]`). Reserved topics are not here, so a granted `#` never delivers them.
+//! A message at QoS 0 goes to every session whose filters match; a stored one (QoS 1 and 2) only to sessions that all of
+//! their matching filters grant QoS 0, for the others have it in their queues. One copy per session, with all its
+//! subscription identifiers (`[v5:3.3.4-4]`). Of a shared subscription one member gets a message at QoS 0, each in turn;
+//! whom a stored one goes to is the store's to say. Reserved topics are not here, so a granted `#` never delivers them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use broker_protocol::LiveMessage;
-use schemas::{AccountId, Publication, QoS, Subscription};
+use schemas::{AccountId, Publication, QoS, Subscription, topic};
 use store::SessionKey;
 use store::topics::Trie;
 
@@ -17,7 +19,22 @@ use crate::conn::mailbox::Mailbox;
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Live {
-    accounts: RwLock<HashMap<AccountId, Trie<u64, Subscriber>>>,
+    accounts: RwLock<HashMap<AccountId, Topics>>,
+}
+
+#[derive(Default)]
+struct Topics {
+    single: Trie<u64, Subscriber>,
+    /// Filters of shared subscriptions, `$share/…` and all, under what stands behind that.
+    shared: Trie<Arc<str>, ()>,
+    groups: HashMap<Arc<str>, Group>,
+}
+
+/// The members of a shared subscription who are online.
+#[derive(Default)]
+struct Group {
+    members: Vec<(u64, Subscriber)>,
+    next: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -38,6 +55,48 @@ struct Copy {
     ids: Vec<u32>,
 }
 
+impl Topics {
+    fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.groups.is_empty()
+    }
+
+    fn remove(&mut self, filter: &str, connection: u64) {
+        let Some((_, inner)) = topic::split_share(filter) else {
+            self.single.remove(filter, &connection);
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(filter) {
+            group.members.retain(|(member, _)| *member != connection);
+            if group.members.is_empty() {
+                self.groups.remove(filter);
+                self.shared.remove(inner, &Arc::from(filter));
+            }
+        }
+    }
+
+    /// The member of each matching shared subscription whose turn it is.
+    fn members(&self, topic: &str) -> Vec<Copy> {
+        let mut copies = Vec::new();
+        self.shared.matches(topic, |filter, ()| {
+            let Some(group) = self.groups.get(filter) else { return };
+            let turn = group.next.fetch_add(1, Ordering::Relaxed) % group.members.len().max(1);
+            copies.extend(group.members.get(turn).map(|(_, member)| Copy::of(member)));
+        });
+        copies
+    }
+}
+
+impl Copy {
+    fn of(subscriber: &Subscriber) -> Self {
+        Self {
+            mailbox: Arc::clone(&subscriber.mailbox),
+            qos: subscriber.qos,
+            retain_as_published: subscriber.retain_as_published,
+            ids: subscriber.id.into_iter().collect(),
+        }
+    }
+}
+
 impl Live {
     /// A connection's subscription; the same filter again replaces the earlier one.
     pub(crate) fn insert(
@@ -56,11 +115,17 @@ impl Live {
             id: subscription.id,
         };
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        accounts.entry(account.clone()).or_default().insert(
-            &subscription.filter,
-            mailbox.number(),
-            subscriber,
-        );
+        let connection = mailbox.number();
+        let topics = accounts.entry(account.clone()).or_default();
+        let filter = &subscription.filter;
+        let Some((_, inner)) = topic::split_share(filter) else {
+            topics.single.insert(filter, connection, subscriber);
+            return;
+        };
+        topics.shared.insert(inner, Arc::clone(filter), ());
+        let members = &mut topics.groups.entry(Arc::clone(filter)).or_default().members;
+        members.retain(|(member, _)| *member != connection);
+        members.push((connection, subscriber));
     }
 
     pub(crate) fn remove(
@@ -70,13 +135,13 @@ impl Live {
         filters: impl Iterator<Item = impl AsRef<str>>,
     ) {
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(trie) = accounts.get_mut(account) else {
+        let Some(topics) = accounts.get_mut(account) else {
             return;
         };
         for filter in filters {
-            trie.remove(filter.as_ref(), &connection);
+            topics.remove(filter.as_ref(), connection);
         }
-        if trie.is_empty() {
+        if topics.is_empty() {
             accounts.remove(account);
         }
     }
@@ -89,29 +154,28 @@ impl Live {
     /// Passes a message on.
     pub(crate) fn deliver(&self, account: &AccountId, publisher: SessionKey, message: &Arc<Publication>) {
         let mut copies: BTreeMap<u64, Copy> = BTreeMap::new();
+        let stored = message.qos != QoS::AtMostOnce;
+        let members;
         {
             let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
-            let Some(trie) = accounts.get(account) else {
+            let Some(topics) = accounts.get(account) else {
                 return;
             };
-            trie.matches(&message.topic, |connection, subscriber| {
+            topics.single.matches(&message.topic, |connection, subscriber| {
                 // [v5:3.8.3-3]
                 if subscriber.no_local && subscriber.session == publisher {
                     return;
                 }
-                let copy = copies.entry(*connection).or_insert_with(|| Copy {
-                    mailbox: Arc::clone(&subscriber.mailbox),
-                    qos: QoS::AtMostOnce,
-                    retain_as_published: false,
-                    ids: Vec::new(),
-                });
+                let copy = copies
+                    .entry(*connection)
+                    .or_insert_with(|| Copy { ids: Vec::new(), ..Copy::of(subscriber) });
                 copy.qos = copy.qos.max(subscriber.qos);
                 copy.retain_as_published |= subscriber.retain_as_published;
                 copy.ids.extend(subscriber.id);
             });
+            members = if stored { Vec::new() } else { topics.members(&message.topic) };
         }
-        let stored = message.qos != QoS::AtMostOnce;
-        for copy in copies.into_values() {
+        for copy in copies.into_values().chain(members) {
             if stored && copy.qos != QoS::AtMostOnce {
                 continue;
             }

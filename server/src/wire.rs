@@ -352,6 +352,8 @@ const fn retention(keys: &Retention) -> store::Retention {
         messages_days: keys.messages_days,
         dedupe_days: keys.dedupe_days,
         journal_days: keys.journal_days,
+        retained_max_messages: keys.retained_max_messages,
+        retained_max_bytes: keys.retained_max_bytes,
     }
 }
 

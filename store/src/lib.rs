@@ -50,7 +50,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use schemas::{Conversation, ConversationId, Message, MessageId, Seq};
+use schemas::{AccountId, Conversation, ConversationId, Message, MessageId, Publication, Seq};
 
 pub use error::{CommitError, OpenError, ReadError};
 pub use keys::{InboxKey, JournalId, SHARDS, SessionKey, shard_of};
@@ -87,6 +87,19 @@ pub struct Notices {
     pub queues: Vec<(SessionKey, u64)>,
     /// Sends that were queued, settled or ended.
     pub sends: Vec<MessageId>,
+    /// Wills that came: for online sessions that get them at QoS 0; the others have them in their queues.
+    pub wills: Vec<Published>,
+}
+
+/// A message that the store itself published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Whose subscribers get it.
+    pub account: AccountId,
+    /// Session whose will it was, for No Local.
+    pub publisher: SessionKey,
+    /// The message.
+    pub message: Arc<Publication>,
 }
 
 /// A durable log of inboxes, conversations, sessions and sends. See the module for what every engine promises.

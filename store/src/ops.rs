@@ -30,7 +30,9 @@ pub enum Op {
     Subscribe(Subscribe),
     /// UNSUBSCRIBE.
     Unsubscribe(Unsubscribe),
-    /// O3. A message on a general topic at QoS 1 (or 2).
+    /// The next page of retained messages for a session whose subscriptions have not got all: into its queue.
+    Replay(SessionKey),
+    /// O3. A message on a general topic at QoS 1 or 2, or to be retained.
     Publish(Publish),
     /// O3. A publish of QoS 2: carried out once for its packet identifier, which is kept with it.
     PublishOnce(PublishOnce),
@@ -83,6 +85,17 @@ pub struct SessionOpen {
     /// Seconds the session outlives its connection: 0 = not at all, `u32::MAX` = for ever (3.1.1 without clean
     /// session).
     pub expiry_s: u32,
+    /// To be published when the connection breaks.
+    pub will: Option<Box<Will>>,
+}
+
+/// A will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    /// The message; to an outbox it is a command.
+    pub message: Publication,
+    /// Seconds between the end of the connection and the will.
+    pub delay_s: u32,
 }
 
 /// See [`Op::SessionClose`].
@@ -95,6 +108,8 @@ pub struct SessionClose {
     pub connection: u64,
     /// New expiry, where DISCONNECT brought one.
     pub expiry_s: Option<u32>,
+    /// Does its will come? Not after a DISCONNECT with reason 0.
+    pub will: bool,
     /// How far deliveries had been sent: what comes again after it has not DUP.
     pub sent: Progress,
     /// Deliveries above the cursors that are acknowledged: they do not come again.
@@ -146,8 +161,10 @@ pub struct Publish {
     pub account: AccountId,
     /// Session of the publisher, for No Local.
     pub publisher: SessionKey,
-    /// The message, QoS 1 or 2.
+    /// The message. At QoS 0 it is retained, where it asks for that, and queued for nobody.
     pub message: Publication,
+    /// Append `command.failed` to this user's inbox where it is refused (3.1.1 publishers).
+    pub report_refusal: Option<UserId>,
 }
 
 /// See [`Op::PublishOnce`].
@@ -383,9 +400,14 @@ pub enum Outcome {
     Released(bool),
     /// Of an op that names a connection: a newer one has the session, nothing happened.
     Superseded,
+    /// Of [`Op::Replay`].
+    Replayed {
+        /// Is there another page?
+        more: bool,
+    },
     /// Of [`Op::Command`].
     Command(Box<CommandDone>),
-    /// Of [`Op::Command`]: refused for good. With `report_refusal` the refusal is on disk as `command.failed`.
+    /// Of [`Op::Command`] and [`Op::Publish`]: refused for good. With `report_refusal` the refusal is on disk as `command.failed`.
     Refused(Refusal),
     /// Of [`Op::Webhook`] and [`Op::JournalApply`].
     Webhook(WebhookDone),
@@ -412,6 +434,8 @@ pub struct SessionState {
     pub queue_acked: u64,
     /// Number of the newest message in its queue.
     pub queue_head: u64,
+    /// Has it to get more retained messages ([`Op::Replay`])?
+    pub replay: bool,
     /// Everything up to here may have been sent before: it comes again with DUP.
     pub sent: Progress,
     /// Deliveries that must not come again, in order; true: PUBREL is owed for it, false: it is over, but above the
@@ -438,6 +462,20 @@ pub struct Subscribed {
     pub existed: bool,
     /// For the inbox filter: where it starts.
     pub inbox: Option<InboxCursor>,
+    /// Retained messages that it brought.
+    pub retained: Retained,
+}
+
+/// What a subscription brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retained {
+    /// Nothing.
+    #[default]
+    None,
+    /// All of it is in the session's queue.
+    Queued,
+    /// A part of it is; the rest comes with [`Op::Replay`].
+    More,
 }
 
 /// A command carried out.
@@ -483,6 +521,9 @@ impl Op {
             + match self {
                 Self::PublishOnce(once) => once.op.cost(),
                 Self::Publish(publish) => publish.message.payload.len() + publish.message.topic.len(),
+                Self::SessionOpen(SessionOpen { will: Some(will), .. }) => {
+                    will.message.payload.len() + will.message.topic.len()
+                }
                 Self::Webhook(webhook) => webhook.body.len() + webhook.updates.len() * OP_BYTES,
                 Self::Journal(journal) => journal.body.len(),
                 Self::JournalApply(apply) => apply.updates.len() * OP_BYTES,

@@ -41,12 +41,24 @@ pub struct Retention {
     pub dedupe_days: u32,
     /// Raw webhooks; those not worked off stay.
     pub journal_days: u32,
+    /// Retained messages of one account; one more is refused.
+    pub retained_max_messages: u64,
+    /// Their bytes (topic, payload, properties, and 64 for the row).
+    pub retained_max_bytes: u64,
 }
 
 impl Default for Retention {
     /// The contract's, section 3.
     fn default() -> Self {
-        Self { inbox_days: 30, inbox_max_events: 100_000, messages_days: 0, dedupe_days: 7, journal_days: 7 }
+        Self {
+            inbox_days: 30,
+            inbox_max_events: 100_000,
+            messages_days: 0,
+            dedupe_days: 7,
+            journal_days: 7,
+            retained_max_messages: 1_000_000,
+            retained_max_bytes: 256 << 20,
+        }
     }
 }
 

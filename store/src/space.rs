@@ -104,7 +104,7 @@ impl Seen {
 }
 
 /// Does an op bring data, so that it must wait for room? Sessions come and go as before: reading goes on, and their
-/// rows are few and replace each other. What ends a send must be written, or it would be sent again.
+/// rows are few and replace each other; so do pages of retained messages, one a session at a time. What ends a send must be written, or it would be sent again.
 pub(crate) const fn needs_room(op: &Op) -> bool {
     match op {
         Op::Publish(_)
@@ -123,6 +123,7 @@ pub(crate) const fn needs_room(op: &Op) -> bool {
         | Op::PublishReleased(_)
         | Op::DeliveryReceived(_)
         | Op::DeliveryComplete(_)
+        | Op::Replay(_)
         | Op::SendEnd(_) => false,
     }
 }

@@ -99,6 +99,7 @@ impl Turn {
             self.plan.read_ahead(&*self.rows, ops, group.cursors.keys());
         }
         let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
+        let mut due = true;
         'again: loop {
             let mut view = View::new(&*self.rows);
             let mut effects = Effects::default();
@@ -110,6 +111,13 @@ impl Turn {
                 if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
                     tracing::warn!(%error, "a cursor cannot be moved");
                 }
+            }
+            if due && let Err(error) = self.plan.run_due(&mut view, &mut effects) {
+                tracing::error!(%error, "what is due cannot be done for now");
+                due = false;
+                self.reload();
+                self.plan.put_off_due();
+                continue 'again;
             }
             for (index, pending) in group.ops.iter().enumerate() {
                 if let Some(error) = failed.get(&index) {
@@ -147,6 +155,16 @@ impl Turn {
     /// [`Turn::write`].
     pub(crate) fn settle(&self) -> Result<(), CommitError> {
         self.rows.settle()
+    }
+
+    /// Is something due that no op brings: a will, the end of a session?
+    pub(crate) fn is_due(&self, now: Millis) -> bool {
+        self.plan.is_due(now)
+    }
+
+    /// When [`Turn::is_due`] will say yes by itself.
+    pub(crate) const fn next_due(&self) -> Millis {
+        self.plan.next_due()
     }
 
     /// Has retention a step to make?

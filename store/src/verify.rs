@@ -13,11 +13,11 @@ use schemas::{ConversationId, MessageId, Pos, Seq, Subscription};
 use crate::engine::{KeyRange, Order, Rows};
 use crate::error::ReadError;
 use crate::history::edge;
-use crate::keys::InboxKey;
+use crate::keys::{InboxKey, SessionKey};
 use crate::rows::{
-    ContactRow, ConversationRow, CursorRow, DedupeRow, ExchangeRow, InboxBody, InboxRow, JournalRow, LogRow,
-    MemberRow, OpenRow, ParkedRow, ProgressRow, QueueRow, SessionRow, StateRow, Table, UserRow, decode,
-    decode_place, decode_u128, keys,
+    ContactRow, ConversationRow, CursorRow, DedupeRow, ExchangeRow, InboxBody, InboxRow, JournalRow,
+    LeftoverRow, LogRow, MemberRow, OpenRow, ParkedRow, ProgressRow, QueueRow, ReplayRow, RetainedRow,
+    RoomRow, SessionRow, StateRow, Table, UserRow, WillRow, decode, decode_place, decode_u128, keys,
 };
 
 /// Violations named one by one; more are only counted, so that a damaged store does not fill memory.
@@ -52,7 +52,7 @@ pub(crate) fn verify(
     rows: &dyn Rows,
     progress: &mut dyn FnMut(usize, usize, u64),
 ) -> Result<Report, ReadError> {
-    let mut check = Check { rows, report: Report::default(), previous: None };
+    let mut check = Check { rows, report: Report::default(), previous: None, retained: BTreeMap::new() };
     let mut read = 0;
     for (index, table) in Table::ALL.into_iter().enumerate() {
         read += check.table(table)?;
@@ -66,6 +66,8 @@ struct Check<'a> {
     report: Report,
     /// Owner and number of the row before, in tables whose rows are numbered per owner.
     previous: Option<(u128, u64)>,
+    /// What the retained messages of each account add up to.
+    retained: BTreeMap<u128, RoomRow>,
 }
 
 impl Check<'_> {
@@ -122,13 +124,25 @@ impl Check<'_> {
                 journal[0] = Table::Journal as u8;
                 self.refers(InvariantId::P5, key, &journal, "its webhook is missing")
             }
-            Table::Session => decode::<SessionRow>(key, value).map(drop),
+            Table::Session => self.session(key, value),
             Table::Cursor => self.cursor(key, value),
             Table::Subscription => decode::<Subscription>(key, value).map(drop),
             Table::Queue => self.queue(key, value),
             Table::User => self.user(key, value),
             Table::Exchange => decode::<ExchangeRow>(key, value).map(drop),
             Table::Parked => decode::<ParkedRow>(key, value).map(drop),
+            Table::Retained => self.retained(key, value),
+            Table::Room => self.room(key, value),
+            Table::Replay => {
+                decode::<ReplayRow>(key, value)?;
+                self.of_session(key)
+            }
+            Table::Will => {
+                decode::<WillRow>(key, value)?;
+                self.of_session(key)
+            }
+            Table::Due => self.due(key),
+            Table::Leftover => decode::<LeftoverRow>(key, value).map(drop),
         }
     }
 
@@ -286,6 +300,59 @@ impl Check<'_> {
     fn queue(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         self.numbered(key);
         decode::<QueueRow>(key, value).map(drop)
+    }
+
+    fn session(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let row: SessionRow = decode(key, value)?;
+        let session = SessionKey(keys::owner_of(key).unwrap_or_default());
+        match row.due {
+            0 => Ok(()),
+            at => self.refers(InvariantId::P1, key, &keys::due(at, session), "its due is missing"),
+        }
+    }
+
+    fn of_session(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let session = SessionKey(keys::owner_of(key).unwrap_or_default());
+        let session = keys::session(Table::Session, session);
+        self.refers(InvariantId::P1, key, &session, "its session is missing")
+    }
+
+    fn retained(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let row: RetainedRow = decode(key, value)?;
+        let account = keys::owner_of(key).unwrap_or_default();
+        if keys::retained(account, &row.topic) != key {
+            self.broken(InvariantId::P1, key, "it stands under another topic's key");
+        }
+        let room = self.retained.entry(account).or_default();
+        room.messages += 1;
+        room.bytes += row.bytes();
+        room.last = room.last.max(row.n);
+        Ok(())
+    }
+
+    fn room(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let row: RoomRow = decode(key, value)?;
+        let found = self.retained.remove(&keys::owner_of(key).unwrap_or_default()).unwrap_or_default();
+        if (row.messages, row.bytes) != (found.messages, found.bytes) || row.last < found.last {
+            self.broken(InvariantId::P8, key, format!("it says {row:?}, the messages say {found:?}"));
+        }
+        Ok(())
+    }
+
+    fn due(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let Some((at, session)) = keys::due_of(key) else {
+            self.broken(InvariantId::P1, key, "its key is too short");
+            return Ok(());
+        };
+        let session = keys::session(Table::Session, session);
+        let due = match self.rows.get(&session)? {
+            Some(value) => decode::<SessionRow>(&session, &value)?.due,
+            None => 0,
+        };
+        if due != at {
+            self.broken(InvariantId::P1, key, "its session knows nothing of it");
+        }
+        Ok(())
     }
 
     fn user(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {

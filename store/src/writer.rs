@@ -210,10 +210,15 @@ impl Writer {
             if queue.closing {
                 return None;
             }
-            if self.turn.sweep_is_due((self.clock)()) {
+            let now = (self.clock)();
+            if self.turn.is_due(now) {
+                break;
+            }
+            if self.turn.sweep_is_due(now) {
                 return Some(Next::Sweep);
             }
-            let wait = flush_in.map_or(SWEEP_EVERY, |left| left.min(SWEEP_EVERY));
+            let due_in = Duration::from_millis(self.turn.next_due().since(now));
+            let wait = flush_in.map_or(SWEEP_EVERY, |left| left.min(SWEEP_EVERY)).min(due_in);
             queue = self.shared.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         let ops = if queue.ops.len() <= GROUP_OPS_MAX {

@@ -12,7 +12,7 @@ use schemas::{
     Millis, Publication, QoS, Subscription, UserId, command::TypingState,
 };
 
-use crate::packet::{Start, Version};
+use crate::packet::{Start, Version, Will};
 
 /// Time, as an argument.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,6 +251,8 @@ pub enum Request {
         clean: bool,
         /// Session expiry interval.
         expiry_s: u32,
+        /// To be published when the connection breaks.
+        will: Option<Box<Will>>,
         /// For the metrics.
         version: Version,
     },
@@ -258,6 +260,8 @@ pub enum Request {
     Close {
         /// New expiry, where DISCONNECT brought one.
         expiry_s: Option<u32>,
+        /// Does the will come?
+        will: bool,
         /// How far deliveries were sent.
         sent: Progress,
         /// Deliveries above the cursors that are acknowledged.
@@ -275,8 +279,15 @@ pub enum Request {
         /// Filters.
         filters: Vec<String>,
     },
-    /// O3. A message on a general topic at QoS 1 or 2.
-    Publish(Arc<Publication>),
+    /// The next page of retained messages into the session's queue.
+    Replay,
+    /// O3. A message on a general topic at QoS 1 or 2, or to be retained.
+    Publish {
+        /// The message.
+        message: Arc<Publication>,
+        /// Tell a refusal in the publisher's inbox.
+        report_refusal: bool,
+    },
     /// O3. A publish at QoS 2: to be carried out once for its packet identifier.
     Once {
         /// Packet identifier.
@@ -324,6 +335,11 @@ pub enum Answer {
     Subscribed(Vec<SubscribedFilter>),
     /// Of [`Request::Unsubscribe`]: one per filter; false = there was none.
     Unsubscribed(Vec<bool>),
+    /// Of [`Request::Replay`].
+    Replayed {
+        /// Is there another page?
+        more: bool,
+    },
     /// On disk.
     Done,
     /// Of [`Request::Command`], carried out: the message it made.
@@ -378,6 +394,8 @@ pub struct Opened {
     pub queue_acked: u64,
     /// Number of the newest message in its queue.
     pub queue_head: u64,
+    /// Are there retained messages that its subscriptions have not got?
+    pub replay: bool,
     /// Everything up to here may have been sent before.
     pub sent: Progress,
     /// Deliveries that must not come again, in order; true: PUBREL is owed for it.
@@ -402,6 +420,10 @@ pub struct SubscribedFilter {
     pub existed: bool,
     /// For the inbox filter.
     pub inbox: Option<OpenInbox>,
+    /// Retained messages for it are in the queue, or will be.
+    pub retained: bool,
+    /// There are more, for [`Request::Replay`].
+    pub replay: bool,
 }
 
 /// Some events of an inbox.

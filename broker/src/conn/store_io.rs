@@ -9,8 +9,8 @@ use broker_protocol::{
 use schemas::{AccountId, ClientId, Seq, UserId};
 use store::{
     CommandOp, CommitResult, Delivery, InboxCursor, InboxKey, InboxStart, Op, Outcome, Path, Publish,
-    PublishOnce, PublishReleased, QueuedMessage, ReportFailure, SessionClose, SessionKey, SessionOpen,
-    StoredEvent, Subscribe, Unsubscribe,
+    PublishOnce, PublishReleased, QueuedMessage, ReportFailure, Retained, SessionClose, SessionKey,
+    SessionOpen, StoredEvent, Subscribe, Unsubscribe, Will,
 };
 
 /// Who a connection belongs to, from the moment it was let in.
@@ -58,13 +58,15 @@ pub(crate) const fn store_progress(progress: Progress) -> store::Progress {
 pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
     let (account, user, session) = (owner.account.clone(), owner.user.clone(), owner.session);
     match request {
-        Request::Open { account, user, client, agent, clean, expiry_s, version: _ } => {
-            Op::SessionOpen(SessionOpen { account, user, client, agent, clean, expiry_s })
+        Request::Open { account, user, client, agent, clean, expiry_s, will, version: _ } => {
+            let will = will.map(|will| Box::new(Will { message: will.message, delay_s: will.delay_s }));
+            Op::SessionOpen(SessionOpen { account, user, client, agent, clean, expiry_s, will })
         }
-        Request::Close { expiry_s, sent, acked_ahead } => Op::SessionClose(SessionClose {
+        Request::Close { expiry_s, will, sent, acked_ahead } => Op::SessionClose(SessionClose {
             session,
             connection: owner.connection,
             expiry_s,
+            will,
             sent: store_progress(sent),
             acked_ahead: acked_ahead.into_iter().map(store_delivered).collect(),
         }),
@@ -76,10 +78,12 @@ pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
             Op::Subscribe(Subscribe { session, filters, inbox_after })
         }
         Request::Unsubscribe { filters } => Op::Unsubscribe(Unsubscribe { session, filters }),
-        Request::Publish(message) => {
+        Request::Replay => Op::Replay(session),
+        Request::Publish { message, report_refusal } => {
             // The only other holder passes the message on live, once it is stored.
             let message = Arc::unwrap_or_clone(message);
-            Op::Publish(Publish { account, publisher: session, message })
+            let report_refusal = report_refusal.then_some(user);
+            Op::Publish(Publish { account, publisher: session, message, report_refusal })
         }
         Request::Once { packet, request } => Op::PublishOnce(PublishOnce {
             session,
@@ -149,6 +153,7 @@ pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
                 inbox: state.inbox.map(open_inbox),
                 queue_acked: state.queue_acked,
                 queue_head: state.queue_head,
+                replay: state.replay,
                 sent: Progress { inbox: state.sent.inbox.0, queue: state.sent.queue },
                 received: state.received.into_iter().map(|(d, owed)| (own_delivered(d), owed)).collect(),
             }))
@@ -156,11 +161,17 @@ pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
         Outcome::Subscribed(results) => Answer::Subscribed(
             results
                 .into_iter()
-                .map(|r| SubscribedFilter { existed: r.existed, inbox: r.inbox.map(open_inbox) })
+                .map(|r| SubscribedFilter {
+                    existed: r.existed,
+                    inbox: r.inbox.map(open_inbox),
+                    retained: r.retained != Retained::None,
+                    replay: r.retained == Retained::More,
+                })
                 .collect(),
         ),
         Outcome::Unsubscribed(existed) => Answer::Unsubscribed(existed),
         Outcome::Command(done) => Answer::Command(done.message.map(Box::new)),
+        Outcome::Replayed { more } => Answer::Replayed { more },
         Outcome::Repeated => Answer::Repeated,
         Outcome::Released(held) => Answer::Released(held),
         // A newer connection has the session; this one is about to hear of it.

@@ -190,11 +190,10 @@ async fn subscriptions_that_are_refused() {
 async fn broken_packets_end_their_connection_and_no_other() {
     let world = World::start().await;
     let mut witness = Client::user(&world, V5, "witness").await;
-    let cases: [(&str, u8, Vec<u8>); 11] = [
+    let cases: [(&str, u8, Vec<u8>); 10] = [
         ("a second CONNECT", 0x82, Connect::new(V5, "c", "x").bytes()),
         ("QoS 3", 0x81, packet(0x36, &[&text("t")[..], &[0, 1, 0]].concat())),
         ("DUP at QoS 0", 0x81, packet(0x38, &[&text("t")[..], &[0]].concat())),
-        ("RETAIN", 0x9A, packet(0x31, &[&text("t")[..], &[0]].concat())),
         ("wildcard", 0x90, publish(V5, "a/+", None, b"")),
         ("alias 17", 0x94, packet(0x30, &[&text("t")[..], &[3, 0x23, 0, 17]].concat())),
         ("unknown alias", 0x82, packet(0x30, &[0, 0, 3, 0x23, 0, 1])),

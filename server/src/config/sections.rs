@@ -128,6 +128,10 @@ pub(crate) struct Retention {
     pub(crate) dedupe_days: u32,
     /// Days that raw webhooks are kept.
     pub(crate) journal_days: u32,
+    /// Most retained messages of an account.
+    pub(crate) retained_max_messages: u64,
+    /// Their bytes.
+    pub(crate) retained_max_bytes: u64,
 }
 
 /// How a log line looks.
@@ -400,6 +404,8 @@ impl Retention {
             messages_days: r.number("retention.messages_days", 0, 0, DAYS_MAX, "History; 0 keeps it for ever. Not shorter than inbox_days and dedupe_days, which refer to messages. The newest message of a conversation stays."),
             dedupe_days: r.number("retention.dedupe_days", 7, 1, DAYS_MAX, "A command that comes again within this time has the effect of once: longer than any client keeps trying."),
             journal_days: r.number("retention.journal_days", 7, 1, DAYS_MAX, "Raw webhooks, to look at or run again: as long as Meta itself tries to deliver one."),
+            retained_max_messages: r.number("retention.retained_max_messages", 1_000_000, 1, NUMBER_MAX, "Retained messages of one account; one more is refused (quota_exceeded). Replacing and removing go on."),
+            retained_max_bytes: r.number("retention.retained_max_bytes", 256 << 20, 1 << 10, NUMBER_MAX, "Their topics, payloads and properties, and 64 bytes each: this much of the disk may one account fill for ever."),
         }
     }
 }

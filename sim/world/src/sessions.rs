@@ -34,6 +34,7 @@ impl World {
             agent: true,
             clean: connect.clean,
             expiry_s: FOR_EVER,
+            will: None,
         };
         self.submit(Call::Open(DeviceId(connect.device)), Op::SessionOpen(open), Purpose::Open(connect));
     }
@@ -146,6 +147,7 @@ impl World {
             session: conn.session,
             connection: conn.connection,
             expiry_s: None,
+            will: false,
             sent: Progress { inbox: Seq(conn.sent), queue: 0 },
             acked_ahead: Vec::new(),
         };

@@ -40,7 +40,12 @@ fn message(publisher: &SessionState) -> Op {
         retain: false,
         properties: None,
     };
-    Op::Publish(Publish { account: account_id("acme"), publisher: publisher.session, message })
+    Op::Publish(Publish {
+        account: account_id("acme"),
+        publisher: publisher.session,
+        message,
+        report_refusal: None,
+    })
 }
 
 /// `[v311:4.3.3-2] [v5:4.3.3-8] [v5:4.3.3-10] [v5:4.3.3-12]`: until PUBREL, on any connection and over a restart.
@@ -130,6 +135,7 @@ pub async fn what_was_acknowledged_ahead_does_not_come_again(world: &mut World) 
     let close = SessionClose {
         session: state.session,
         connection: state.connection,
+        will: false,
         expiry_s: None,
         sent: Progress { inbox: Seq(0), queue: 3 },
         acked_ahead: vec![delivered(2)],

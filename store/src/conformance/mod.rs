@@ -7,11 +7,14 @@ mod command;
 mod exchange;
 mod history;
 mod inbox;
+mod retained;
 mod retention;
 mod send;
 mod session;
+mod share;
 mod topics;
 mod webhook;
+mod will;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,11 +37,14 @@ pub use command::*;
 pub use exchange::*;
 pub use history::*;
 pub use inbox::*;
+pub use retained::*;
 pub use retention::*;
 pub use send::*;
 pub use session::*;
+pub use share::*;
 pub use topics::*;
 pub use webhook::*;
+pub use will::*;
 
 /// An engine with a disk of its own.
 pub trait Engine: Send + Sync + 'static {
@@ -292,6 +298,20 @@ macro_rules! conformance_suite {
             a_delivery_that_was_received_is_owed_a_release,
             what_was_acknowledged_ahead_does_not_come_again,
             the_longest_filter_is_subscribed_like_any_other,
+            a_new_subscription_gets_the_last_message_of_each_topic,
+            retain_handling_says_who_gets_them_again,
+            retained_messages_come_in_pages_over_a_reopen_and_none_twice,
+            a_retained_message_ages_and_goes,
+            an_account_has_room_for_so_many_retained_messages,
+            the_longest_topics_are_retained_and_subscribed,
+            a_will_comes_when_the_connection_breaks_and_not_otherwise,
+            a_will_waits_for_its_delay_or_the_end_of_the_session,
+            a_session_that_goes_on_cancels_its_will,
+            wills_and_ends_of_sessions_come_also_after_a_crash,
+            a_will_to_the_outbox_is_a_command,
+            a_shared_message_goes_to_one_member_those_online_first,
+            what_an_ended_member_had_goes_to_the_others,
+            a_shared_subscription_outlives_a_reopen,
             lists_show_the_newest_first_and_page_without_a_gap,
             messages_page_both_ways,
             strangers_see_nothing,

@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 impl World {
     /// Retention works when the writer has nothing else to do: waits until `done` says that it has.
-    async fn swept<T>(&self, what: &str, mut done: impl AsyncFnMut(&Self) -> Option<T>) -> T {
+    pub(super) async fn swept<T>(&self, what: &str, mut done: impl AsyncFnMut(&Self) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
             // Changes nothing; the writer turns to retention after it.
@@ -25,6 +25,7 @@ impl World {
                 session,
                 connection: 0,
                 expiry_s: None,
+                will: false,
                 sent: Progress::default(),
                 acked_ahead: Vec::new(),
             };

@@ -21,7 +21,12 @@ impl World {
             agent: true,
             clean,
             expiry_s,
+            will: None,
         };
+        self.open_session(open).await
+    }
+
+    pub(super) async fn open_session(&self, open: SessionOpen) -> SessionState {
         match self.commit(Op::SessionOpen(open)).await {
             Outcome::Session(state) => *state,
             other => panic!("not a session: {other:?}"),
@@ -33,6 +38,7 @@ impl World {
             session: state.session,
             connection: state.connection,
             expiry_s: None,
+            will: false,
             sent,
             acked_ahead: Vec::new(),
         };
@@ -154,11 +160,13 @@ pub async fn a_session_that_expired_or_is_cleaned_starts_anew(world: &mut World)
 /// The late end of an older connection must not end the session of the newer one.
 pub async fn a_taken_over_connection_cannot_close_its_successor(world: &mut World) {
     let old = world.connect("alice", "phone", false, FOR_EVER).await;
-    let new = world.connect("alice", "phone", false, 0).await;
+    let new = world.connect("alice", "phone", false, 60).await;
     assert!(new.connection > old.connection && new.present);
     world.disconnect(&old, Progress::default()).await;
-    let third = world.connect("alice", "phone", false, FOR_EVER).await;
+    let third = world.connect("alice", "phone", false, 0).await;
     assert!(third.present, "the session was not ended by its first connection");
+    let fourth = world.connect("alice", "phone", false, FOR_EVER).await;
+    assert!(!fourth.present, "one that ends with its connection ends when it is taken over");
     // Another user's client of the same name is another session.
     assert!(!world.connect("bob", "phone", false, FOR_EVER).await.present);
 }

@@ -10,7 +10,13 @@ use crate::{
 };
 
 impl World {
-    async fn publish(&self, account: &str, publisher: SessionKey, topic: &str, payload: &str) -> usize {
+    pub(super) async fn publish(
+        &self,
+        account: &str,
+        publisher: SessionKey,
+        topic: &str,
+        payload: &str,
+    ) -> usize {
         let properties = PublishProperties {
             user_properties: vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())],
             correlation_data: Some(Bytes::from_static(&[0, 255])),
@@ -23,13 +29,21 @@ impl World {
             retain: false,
             properties: Some(Box::new(properties)),
         };
-        match self.commit(Op::Publish(Publish { account: account_id(account), publisher, message })).await {
+        match self
+            .commit(Op::Publish(Publish {
+                account: account_id(account),
+                publisher,
+                message,
+                report_refusal: None,
+            }))
+            .await
+        {
             Outcome::Published { matched } => matched,
             other => panic!("not a publish's outcome: {other:?}"),
         }
     }
 
-    async fn queue(&self, state: &SessionState, after: u64) -> Vec<QueuedMessage> {
+    pub(super) async fn queue(&self, state: &SessionState, after: u64) -> Vec<QueuedMessage> {
         let page = self.store.queue(state.session, after, 100).await.expect("the queue is read");
         if let Some(hot) = self.store.queue_hot(state.session, after, 100) {
             assert_eq!(hot.messages, page.messages, "memory is a copy of the disk");
@@ -37,16 +51,16 @@ impl World {
         page.messages.iter().map(|queued| QueuedMessage::clone(queued)).collect()
     }
 
-    async fn subscribe_to(&self, state: &SessionState, filters: Vec<Subscription>) {
+    pub(super) async fn subscribe_to(&self, state: &SessionState, filters: Vec<Subscription>) {
         self.commit(Op::Subscribe(Subscribe { session: state.session, filters, inbox_after: None })).await;
     }
 }
 
-fn texts(queue: &[QueuedMessage]) -> Vec<String> {
+pub(super) fn texts(queue: &[QueuedMessage]) -> Vec<String> {
     queue.iter().map(|queued| String::from_utf8_lossy(&queued.message.payload).into_owned()).collect()
 }
 
-const NOBODY: SessionKey = SessionKey(0);
+pub(super) const NOBODY: SessionKey = SessionKey(0);
 
 /// Offline or not, over a reopen, once per session however many of its filters match, until acknowledged.
 pub async fn a_general_message_waits_for_every_session_that_must_not_miss_it(world: &mut World) {

@@ -15,8 +15,8 @@ use crate::engine::Rows;
 use crate::keys::{InboxKey, SessionKey};
 use crate::ops::{CommandOp, Inbound, Op, Person, SendResult, StatusUpdate, Update};
 use crate::rows::{
-    ConversationRow, ExchangeKind, IdentityKind, Key, Table, command_hash, decode, decode_place, decode_u128,
-    identity_hash, keys, wamid_hash,
+    ConversationRow, ExchangeKind, IdentityKind, Key, Table, account_hash, command_hash, decode,
+    decode_place, decode_u128, identity_hash, keys, wamid_hash,
 };
 
 /// What a round looks for.
@@ -60,9 +60,14 @@ impl Plan {
             Op::UserSeen(seen) => wanted.user(&seen.account, &seen.user),
             Op::SessionOpen(open) => {
                 wanted.user(&open.account, &open.user);
-                wanted.session(SessionKey::of(&open.account, &open.user, &open.client));
+                let session = SessionKey::of(&open.account, &open.user, &open.client);
+                wanted.session(session);
+                wanted.keys.push(keys::session(Table::Will, session));
             }
-            Op::SessionClose(close) => wanted.session(close.session),
+            Op::SessionClose(close) => {
+                wanted.session(close.session);
+                wanted.keys.push(keys::session(Table::Will, close.session));
+            }
             Op::Subscribe(subscribe) => {
                 wanted.session(subscribe.session);
                 let filters = subscribe.filters.iter();
@@ -72,6 +77,12 @@ impl Plan {
                 wanted.session(unsubscribe.session);
                 let filters = unsubscribe.filters.iter();
                 wanted.keys.extend(filters.map(|f| keys::subscription(unsubscribe.session, f)));
+            }
+            Op::Replay(session) => wanted.session(*session),
+            Op::Publish(publish) if publish.message.retain => {
+                let account = account_hash(&publish.account);
+                wanted.keys.push(keys::room(account));
+                wanted.keys.push(keys::retained(account, &publish.message.topic));
             }
             Op::Command(command) => self.command_wants(command, wanted),
             Op::Webhook(webhook) => self.updates_want(&webhook.updates, wanted),

@@ -97,7 +97,11 @@ impl Plan {
         }
         let outcome = self.apply(view, &once.op, effects)?;
         // [v5:4.3.3-9] PUBREC says no and the identifier is free; 3.1.1 has only a yes, and its PUBREL comes.
-        let told = matches!(&*once.op, Op::Command(command) if !command.report_refusal);
+        let told = match &*once.op {
+            Op::Command(command) => !command.report_refusal,
+            Op::Publish(publish) => publish.report_refusal.is_none(),
+            _ => false,
+        };
         if !(told && matches!(outcome, Outcome::Refused(_))) {
             view.put(key, &ExchangeRow::default());
         }

@@ -3,8 +3,8 @@
 //! No I/O but reads through [`View`], no clock (`now` is an argument), no randomness (ids are hashes or commit
 //! numbers), so that the same ops give the same bytes. What it keeps in memory are caches of rows (rebuilt from them
 //! at a start), the users of role agent, and the trie of subscriptions.
-//! One file per subject: people · conversation · inbox · command · webhook · send · session · topics · exchange ·
-//! sweep.
+//! One file per subject: people · conversation · inbox · command · webhook · send · session · will · topics · share ·
+//! retained · exchange · sweep.
 
 mod ahead;
 pub(crate) mod command;
@@ -12,20 +12,22 @@ pub(crate) mod conversation;
 mod exchange;
 pub(crate) mod inbox;
 mod people;
+mod retained;
 pub(crate) mod send;
 mod session;
+mod share;
 mod status;
 mod sweep;
 mod topics;
 pub(crate) mod view;
 mod webhook;
+mod will;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use schemas::{AccountId, Epoch, EventId, MessageId, Millis, NumberId, UserId};
 
-use crate::Notices;
 use crate::engine::{KeyRange, Order};
 use crate::error::ReadError;
 use crate::keys::{InboxKey, SessionKey};
@@ -33,6 +35,7 @@ use crate::ops::{Op, Outcome};
 use crate::read::{QueuedMessage, StoredEvent};
 use crate::rows::{Table, UserRow, decode, keys};
 use crate::settings::{Number, Settings};
+use crate::{Notices, Published};
 use view::View;
 
 /// Entries of each cache above which it is emptied between groups: a bound on memory (P8), far above what is active
@@ -45,6 +48,8 @@ pub(crate) struct Effects {
     pub(crate) events: Vec<(InboxKey, Arc<StoredEvent>)>,
     pub(crate) queued: Vec<(SessionKey, Arc<QueuedMessage>)>,
     pub(crate) sends: BTreeSet<MessageId>,
+    /// Wills that were published.
+    pub(crate) wills: Vec<Published>,
     /// Milliseconds from wamid to `delivered` of messages that were delivered.
     pub(crate) delivered_after_ms: Vec<u64>,
 }
@@ -64,6 +69,7 @@ impl Effects {
             inboxes: inboxes.into_iter().collect(),
             queues: queues.into_iter().collect(),
             sends: self.sends.iter().copied().collect(),
+            wills: self.wills.clone(),
         }
     }
 }
@@ -83,7 +89,13 @@ pub(crate) struct Plan {
     subscriptions: topics::Subscriptions,
     exchanges: exchange::Exchanges,
     /// Queue rows that are acknowledged and not removed yet: (session, first, last).
-    garbage: std::collections::VecDeque<(SessionKey, u64, u64)>,
+    garbage: VecDeque<(SessionKey, u64, u64)>,
+    /// Parts of ended sessions' queues that other members of shared subscriptions are to get.
+    handovers: VecDeque<share::Handover>,
+    /// Sessions with shared subscriptions that are connected.
+    online: HashSet<SessionKey>,
+    /// No row of table `due` is before this, ms.
+    next_due: u64,
     sweep: sweep::Sweep,
     commit: u64,
     event_index: u32,
@@ -104,7 +116,10 @@ impl Plan {
             touched: BTreeSet::new(),
             subscriptions: topics::Subscriptions::default(),
             exchanges: exchange::Exchanges::default(),
-            garbage: std::collections::VecDeque::new(),
+            garbage: VecDeque::new(),
+            handovers: VecDeque::new(),
+            online: HashSet::new(),
+            next_due: 0,
             sweep: sweep::Sweep::new(settings.retention),
             commit: 0,
             event_index: 0,
@@ -118,6 +133,7 @@ impl Plan {
         self.load_agents(view)?;
         self.load_exchanges(view)?;
         self.recover_sessions(view)?;
+        self.load_handovers(view)?;
         self.name_agents(view)
     }
 
@@ -157,10 +173,11 @@ impl Plan {
             Op::UserSeen(seen) => {
                 self.user_seen(view, &seen.account, &seen.user, seen.agent).map(|()| Outcome::Done)
             }
-            Op::SessionOpen(open) => self.session_open(view, open),
-            Op::SessionClose(close) => self.session_close(view, close),
-            Op::Subscribe(subscribe) => self.subscribe(view, subscribe),
+            Op::SessionOpen(open) => self.session_open(view, open, effects),
+            Op::SessionClose(close) => self.session_close(view, close, effects),
+            Op::Subscribe(subscribe) => self.subscribe(view, subscribe, effects),
             Op::Unsubscribe(unsubscribe) => self.unsubscribe(view, unsubscribe),
+            Op::Replay(session) => self.replay(view, *session, effects),
             Op::Publish(publish) => self.publish(view, publish, effects),
             Op::PublishOnce(once) => self.publish_once(view, once, effects),
             Op::PublishReleased(release) => self.publish_released(view, release),
@@ -190,8 +207,10 @@ impl Plan {
         self.forget();
         self.garbage.clear();
         self.agents.clear();
+        self.next_due = 0;
         self.load_agents(view)?;
         self.load_exchanges(view)?;
+        self.load_handovers(view)?;
         self.load_subscriptions(view)
     }
 

@@ -38,8 +38,8 @@ const MESSAGES_LAG_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// The order of a round. Messages last: see the module.
-const TABLES: [Table; 6] =
-    [Table::Inbox, Table::Journal, Table::Dedupe, Table::Parked, Table::Session, Table::Log];
+const TABLES: [Table; 7] =
+    [Table::Inbox, Table::Journal, Table::Dedupe, Table::Parked, Table::Session, Table::Retained, Table::Log];
 
 /// Where retention stands.
 pub(super) struct Sweep {
@@ -91,6 +91,10 @@ impl Sweep {
     pub(super) fn new(retention: Retention) -> Self {
         Self { retention, round: None, next: Millis::default() }
     }
+
+    pub(super) const fn retention(&self) -> Retention {
+        self.retention
+    }
 }
 
 /// Where a table's walk goes on in the next step; `None`: it is done.
@@ -130,6 +134,7 @@ impl Plan {
             let go_on = match table {
                 Table::Inbox => self.sweep_inboxes(view, round.now, from, &mut budget)?,
                 Table::Session => self.sweep_sessions(view, round.now, from, &mut budget)?,
+                Table::Retained => self.sweep_retained(view, round.now, from, &mut budget)?,
                 Table::Log => self.sweep_messages(view, round.now, from, &mut budget)?,
                 other => self.sweep_rows(view, round.now, *other, from, &mut budget)?,
             };
@@ -192,7 +197,9 @@ impl Plan {
     ) -> Result<GoOn, ReadError> {
         let mut expired = Vec::new();
         let go_on = walk(view, Table::Session, from, budget, &mut |key, value, _| {
-            let over = decode::<SessionRow>(key, value).is_ok_and(|row| Self::has_expired(&row, now));
+            // One that has a due ends by that, with its will.
+            let over = decode::<SessionRow>(key, value)
+                .is_ok_and(|row| row.due == 0 && Self::has_expired(&row, now));
             if over {
                 expired.extend(keys::owner_of(key).map(SessionKey));
             }
@@ -202,12 +209,7 @@ impl Plan {
             Ok(ControlFlow::Break(Some(just_after(key))))
         })?;
         for session in expired {
-            self.end_session(view, session)?;
-            view.remove_lazily(keys::session(Table::Session, session));
-            // A queue's numbers are never given twice; a session without one leaves nothing behind.
-            if self.cursor(view, session)?.queue == 0 {
-                view.remove_lazily(keys::session(Table::Cursor, session));
-            }
+            self.remove_session(view, session)?;
         }
         Ok(go_on)
     }
@@ -423,6 +425,8 @@ fn walk_range(
     })?;
     Ok(go_on)
 }
+
+mod topics;
 
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use schemas::{AccountId, Publication, QoS, Subscription};
+use schemas::{AccountId, Publication, QoS, Subscription, topic};
 
+use super::share::Group;
 use super::{Effects, Plan, View};
 use crate::error::ReadError;
 use crate::keys::SessionKey;
 use crate::ops::{Outcome, Publish};
 use crate::read::QueuedMessage;
-use crate::rows::{CursorRow, QueueRow, Table, keys};
+use crate::rows::{CursorRow, QueueRow, ShareRow, Table, keys};
 use crate::topics::Trie;
 
 /// Most acknowledged queue rows removed with one group: small steps, so that no commit waits for a big clean-up.
@@ -19,7 +20,15 @@ const GARBAGE_PER_GROUP: u64 = 2_048;
 /// Subscriptions to general topics of all stored sessions, per account.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    accounts: HashMap<AccountId, Trie<SessionKey, Box<Wish>>>,
+    accounts: HashMap<AccountId, Topics>,
+}
+
+#[derive(Default)]
+struct Topics {
+    single: Trie<SessionKey, Box<Wish>>,
+    /// Filters of shared subscriptions, `$share/…` and all, under what stands behind that.
+    shared: Trie<Arc<str>, ()>,
+    groups: HashMap<Arc<str>, Group>,
 }
 
 /// What a session wants with one filter. Small: there is one per stored subscription.
@@ -32,36 +41,47 @@ struct Wish {
 
 impl Subscriptions {
     pub(super) fn insert(&mut self, account: &AccountId, session: SessionKey, subscription: Subscription) {
+        if !self.accounts.contains_key(account) {
+            self.accounts.insert(account.clone(), Topics::default());
+        }
+        let Some(topics) = self.accounts.get_mut(account) else { return };
+        if let Some((_, inner)) = topic::split_share(&subscription.filter) {
+            topics.shared.insert(inner, subscription.filter.clone(), ());
+            topics.groups.entry(subscription.filter.clone()).or_default().join(session, &subscription);
+            return;
+        }
         let wish = Wish {
             qos: subscription.qos,
             no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
             id: subscription.id,
         };
-        if !self.accounts.contains_key(account) {
-            self.accounts.insert(account.clone(), Trie::default());
-        }
-        if let Some(trie) = self.accounts.get_mut(account) {
-            trie.insert(&subscription.filter, session, Box::new(wish));
-        }
+        topics.single.insert(&subscription.filter, session, Box::new(wish));
     }
 
     pub(super) fn remove(&mut self, account: &AccountId, session: SessionKey, filter: &str) {
-        if let Some(trie) = self.accounts.get_mut(account) {
-            trie.remove(filter, &session);
-            if trie.is_empty() {
-                self.accounts.remove(account);
+        let Some(topics) = self.accounts.get_mut(account) else { return };
+        match topic::split_share(filter) {
+            Some((_, inner)) => {
+                if topics.groups.get_mut(filter).is_some_and(|group| group.leave(session)) {
+                    topics.groups.remove(filter);
+                    topics.shared.remove(inner, &Arc::from(filter));
+                }
             }
+            None => drop(topics.single.remove(filter, &session)),
+        }
+        if topics.single.is_empty() && topics.groups.is_empty() {
+            self.accounts.remove(account);
         }
     }
 
     /// The sessions that get a message, each once: highest QoS of its matching filters, all their identifiers.
     fn matches(&self, op: &Publish) -> BTreeMap<SessionKey, Match> {
         let mut found: BTreeMap<SessionKey, Match> = BTreeMap::new();
-        let Some(trie) = self.accounts.get(&op.account) else {
+        let Some(topics) = self.accounts.get(&op.account) else {
             return found;
         };
-        trie.matches(&op.message.topic, |session, wish| {
+        topics.single.matches(&op.message.topic, |session, wish| {
             if wish.no_local && *session == op.publisher {
                 return; // [v5:3.8.3-3]
             }
@@ -71,6 +91,20 @@ impl Subscriptions {
             entry.retain |= wish.retain_as_published && op.message.retain;
         });
         found
+    }
+
+    /// The shared subscriptions that match a topic, in order.
+    pub(super) fn shares(&self, account: &AccountId, topic: &str) -> Vec<Arc<str>> {
+        let mut found = Vec::new();
+        if let Some(topics) = self.accounts.get(account) {
+            topics.shared.matches(topic, |filter, ()| found.push(filter.clone()));
+        }
+        found.sort_unstable();
+        found
+    }
+
+    pub(super) fn group(&mut self, account: &AccountId, filter: &str) -> Option<&mut Group> {
+        self.accounts.get_mut(account)?.groups.get_mut(filter)
     }
 }
 
@@ -84,20 +118,38 @@ struct Match {
 /// What the plan knows of a session's queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueHead {
-    n: u64,
+    pub(super) n: u64,
+    pub(super) acked: u64,
+}
+
+/// A message on its way into a queue.
+pub(super) struct Delivery {
+    pub(super) message: Publication,
+    pub(super) subscription_ids: Vec<u32>,
+    /// RETAIN flag to be sent.
+    pub(super) retain: bool,
+    pub(super) share: Option<ShareRow>,
 }
 
 impl Plan {
     pub(super) fn queue_head(&mut self, view: &View<'_>, session: SessionKey) -> Result<u64, ReadError> {
-        if let Some(head) = self.queues.get(&session) {
-            return Ok(head.n);
+        self.queue_state(view, session).map(|queue| queue.n)
+    }
+
+    pub(super) fn queue_state(
+        &mut self,
+        view: &View<'_>,
+        session: SessionKey,
+    ) -> Result<QueueHead, ReadError> {
+        if let Some(queue) = self.queues.get(&session) {
+            return Ok(*queue);
         }
         let last =
             view.last(keys::session(Table::Queue, session))?.and_then(|(key, _)| keys::number_of(&key));
         let cursor: CursorRow = view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default();
-        let n = last.unwrap_or(0).max(cursor.queue);
-        self.queues.insert(session, QueueHead { n });
-        Ok(n)
+        let queue = QueueHead { n: last.unwrap_or(0).max(cursor.queue), acked: cursor.queue };
+        self.queues.insert(session, queue);
+        Ok(queue)
     }
 
     pub(super) fn publish(
@@ -106,27 +158,47 @@ impl Plan {
         op: &Publish,
         effects: &mut Effects,
     ) -> Result<Outcome, ReadError> {
-        let found = self.subscriptions.matches(op);
+        if op.message.retain
+            && let Some(refusal) = self.retain(view, op)?
+        {
+            return self.publish_refused(view, op, refusal, effects);
+        }
         let mut matched = 0;
-        for (session, wish) in found {
-            let qos = wish.qos.min(op.message.qos);
+        for (session, wish) in self.subscriptions.matches(op) {
+            let qos = wish.qos.min(op.message.qos); // [v5:3.8.4-8]
             if qos == QoS::AtMostOnce {
                 continue; // passed on live by the broker, never stored
             }
-            let n = self.queue_head(view, session)? + 1;
-            let queued = QueuedMessage {
-                n,
-                message: Arc::new(Publication { qos, ..op.message.clone() }),
-                subscription_ids: wish.ids,
-                retain: wish.retain,
-                at: self.now,
-            };
-            view.put(keys::queue(session, n), &QueueRow::of(&queued));
-            self.queues.insert(session, QueueHead { n });
-            effects.queued.push((session, Arc::new(queued)));
+            let message = Publication { qos, ..op.message.clone() };
+            let delivery = Delivery { message, subscription_ids: wish.ids, retain: wish.retain, share: None };
+            self.enqueue(view, session, delivery, effects)?;
             matched += 1;
         }
+        matched += self.publish_shared(view, op, effects)?;
         Ok(Outcome::Published { matched })
+    }
+
+    /// Puts a message at the end of a session's queue.
+    pub(super) fn enqueue(
+        &mut self,
+        view: &mut View<'_>,
+        session: SessionKey,
+        delivery: Delivery,
+        effects: &mut Effects,
+    ) -> Result<(), ReadError> {
+        let queue = self.queue_state(view, session)?;
+        let n = queue.n + 1;
+        let queued = QueuedMessage {
+            n,
+            message: Arc::new(delivery.message),
+            subscription_ids: delivery.subscription_ids,
+            retain: delivery.retain,
+            at: self.now,
+        };
+        view.put(keys::queue(session, n), &QueueRow::of(&queued, delivery.share));
+        self.queues.insert(session, QueueHead { n, ..queue });
+        effects.queued.push((session, Arc::new(queued)));
+        Ok(())
     }
 
     /// Queue rows from `first` to `last` will not be read again.

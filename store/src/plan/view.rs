@@ -103,6 +103,42 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The rows of a range in order, the group's changes included, one by one, until `each` returns false.
+    pub(crate) fn visit(&self, range: &KeyRange, each: &mut Each<'_>) -> Result<(), ReadError> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let mut changed = self.batch.range(range.from.clone()..range.to.clone()).peekable();
+        let mut goes_on = true;
+        self.rows.scan(range, Order::Ascending, &mut |key, value| {
+            while goes_on
+                && let Some((new, change)) = changed.next_if(|(changed, _)| changed.as_slice() < key)
+            {
+                if let Some(value) = change {
+                    goes_on = each(new, value)?;
+                }
+            }
+            if goes_on {
+                let changed = changed.next_if(|(changed, _)| changed.as_slice() == key);
+                goes_on = match changed {
+                    Some((_, None)) => true,
+                    Some((_, Some(changed))) => each(key, changed)?,
+                    None => each(key, value)?,
+                };
+            }
+            Ok(goes_on)
+        })?;
+        for (key, change) in changed {
+            if !goes_on {
+                break;
+            }
+            if let Some(value) = change {
+                goes_on = each(key, value)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The engine's rows of a range, one by one, without the group's changes and without keeping them: for sweeps, which
     /// begin with no changes and never look at a row twice.
     pub(crate) fn walk(&self, range: &KeyRange, each: &mut Each<'_>) -> Result<(), ReadError> {
@@ -144,5 +180,16 @@ mod tests {
         assert_eq!(keys(Order::Ascending, 9), [2, 3, 4]);
         assert_eq!(keys(Order::Ascending, 1), [2]);
         assert_eq!(keys(Order::Descending, 2), [4, 3]);
+        view.put_bytes(vec![1, 2], vec![9]);
+        view.put_bytes(vec![1, 0], vec![0]);
+        for stop in 0..5 {
+            let mut seen = Vec::new();
+            view.visit(&range, &mut |key, value| {
+                seen.push((key[1], value[0]));
+                Ok(seen.len() <= stop)
+            })
+            .unwrap();
+            assert_eq!(seen, [(0, 0), (2, 9), (3, 3), (4, 4)][..4.min(stop + 1)], "{stop}");
+        }
     }
 }

@@ -11,9 +11,11 @@ mod inbox;
 mod journal;
 mod message;
 mod queue;
+mod retained;
 mod send;
 mod session;
 mod user;
+mod will;
 
 use schemas::{ContactId, ConversationId, MessageId, Pos, Seq};
 use serde::Serialize;
@@ -28,10 +30,12 @@ pub(crate) use exchange::{ExchangeKind, ExchangeRow};
 pub(crate) use inbox::{InboxBody, InboxRow, error_json};
 pub(crate) use journal::{JournalRow, ProgressRow};
 pub(crate) use message::{LogRow, StateRow};
-pub(crate) use queue::QueueRow;
+pub(crate) use queue::{LeftoverRow, QueueRow, ShareRow};
+pub(crate) use retained::{ReplayRow, RetainedRow, RoomRow, account_hash};
 pub(crate) use send::{DedupeRow, OpenRow, ParkedRow, command_hash, wamid_hash};
 pub(crate) use session::{CursorRow, SessionRow};
 pub(crate) use user::UserRow;
+pub(crate) use will::WillRow;
 
 /// Version of the whole format: in the store's `meta` row, checked at open.
 ///
@@ -90,11 +94,23 @@ pub(crate) enum Table {
     Parked = 20,
     /// QoS 2 flows of sessions. `session16 kind1 n8` → [`ExchangeRow`]
     Exchange = 21,
+    /// Retained messages. `account16 name` → [`RetainedRow`]
+    Retained = 22,
+    /// What they take of an account's room. `account16` → [`RoomRow`]
+    Room = 23,
+    /// Subscriptions that have not got all retained messages yet. `session16 name` → [`ReplayRow`]
+    Replay = 24,
+    /// Wills of sessions. `session16` → [`WillRow`]
+    Will = 25,
+    /// Sessions whose will or end is due. `time6 session10 session16` → empty
+    Due = 26,
+    /// Parts of ended sessions' queues that others shall have. `session16 n8` → [`LeftoverRow`]
+    Leftover = 27,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Meta,
         Self::Log,
         Self::State,
@@ -116,6 +132,12 @@ impl Table {
         Self::User,
         Self::Parked,
         Self::Exchange,
+        Self::Retained,
+        Self::Room,
+        Self::Replay,
+        Self::Will,
+        Self::Due,
+        Self::Leftover,
     ];
 
     /// Are its rows written once and read by number? An engine with a write-behind layer writes them at once; all others
@@ -138,7 +160,7 @@ impl Table {
 
     /// For error messages.
     pub(crate) fn name(byte: u8) -> &'static str {
-        const NAMES: [&str; 21] = [
+        const NAMES: [&str; 27] = [
             "meta",
             "log",
             "state",
@@ -160,13 +182,16 @@ impl Table {
             "user",
             "parked",
             "exchange",
+            "retained",
+            "room",
+            "replay",
+            "will",
+            "due",
+            "leftover",
         ];
         NAMES.get(usize::from(byte).wrapping_sub(1)).copied().unwrap_or("unknown")
     }
 }
-
-/// Longest topic or filter that stands in a key as it is, in bytes: far above what is usual.
-const TEXT_BYTES_MAX: usize = 1_024;
 
 /// A key: the table's byte and its parts.
 pub(crate) type Key = Vec<u8>;
@@ -182,12 +207,15 @@ fn key(table: Table, parts: &[&[u8]]) -> Key {
 
 /// Keys of all tables, in one place.
 pub(crate) mod keys {
-    use std::borrow::Cow;
+    use schemas::ids::hash128;
 
     use super::{
         ContactId, ConversationId, ExchangeKind, InboxKey, JournalId, Key, MessageId, Pos, Seq, SessionKey,
-        TEXT_BYTES_MAX, Table, key,
+        Table, key,
     };
+
+    /// Bytes of a topic or filter that stand in a key: far more than any in use has.
+    const NAME_BYTES_MAX: usize = 1_024;
 
     pub(crate) fn meta(name: &str) -> Key {
         key(Table::Meta, &[name.as_bytes()])
@@ -241,16 +269,54 @@ pub(crate) mod keys {
         key(table, &[&session.0.to_be_bytes()])
     }
     pub(crate) fn subscription(session: SessionKey, filter: &str) -> Key {
-        key(Table::Subscription, &[&session.0.to_be_bytes(), &text(filter)])
+        named(Table::Subscription, session.0, filter)
     }
-    /// A topic or filter as the end of a key. A long one by its hash, behind a byte that no text has: a key of the engine
-    /// has at most 65,535 bytes, and so has a filter alone.
-    pub(crate) fn text(text: &str) -> Cow<'_, [u8]> {
-        if text.len() <= TEXT_BYTES_MAX {
-            return Cow::Borrowed(text.as_bytes());
+    pub(crate) fn retained(account: u128, topic: &str) -> Key {
+        named(Table::Retained, account, topic)
+    }
+    pub(crate) fn room(account: u128) -> Key {
+        key(Table::Room, &[&account.to_be_bytes()])
+    }
+    pub(crate) fn replay(session: SessionKey, filter: &str) -> Key {
+        named(Table::Replay, session.0, filter)
+    }
+    pub(crate) fn due(at: u64, session: SessionKey) -> Key {
+        let place = u128::from(at) << 80 | session.0 >> 48;
+        key(Table::Due, &[&place.to_be_bytes(), &session.0.to_be_bytes()])
+    }
+    pub(crate) fn leftover(session: SessionKey, first: u64) -> Key {
+        key(Table::Leftover, &[&session.0.to_be_bytes(), &first.to_be_bytes()])
+    }
+
+    /// A row with a topic or filter in its key. Engines limit keys to 64 KiB, topics may be as long: of a long one the
+    /// front stays, so that it is found by its first levels, and a hash makes it one of its kind. Its row has it whole.
+    fn named(table: Table, owner: u128, name: &str) -> Key {
+        let owner = owner.to_be_bytes();
+        match name.as_bytes().split_at_checked(NAME_BYTES_MAX) {
+            Some((front, rest)) if !rest.is_empty() => {
+                let hash = hash128("name", &[name.as_bytes()]);
+                // A byte that no text holds parts them.
+                key(table, &[&owner, front, &[u8::MAX], &hash.to_be_bytes()])
+            }
+            _ => key(table, &[&owner, name.as_bytes()]),
         }
-        let hash = schemas::ids::hash128("text", &[text.as_bytes()]);
-        Cow::Owned([&[0xFF][..], &hash.to_be_bytes()].concat())
+    }
+
+    /// All keys of names that begin so; some others may be among them.
+    pub(crate) fn names_of(table: Table, owner: u128, front: &str) -> Key {
+        let front = &front.as_bytes()[..front.len().min(NAME_BYTES_MAX)];
+        key(table, &[&owner.to_be_bytes(), front])
+    }
+
+    /// The name in a key; `None` where only its front is there.
+    pub(crate) fn name_of(key: &[u8]) -> Option<&str> {
+        std::str::from_utf8(key.get(17..)?).ok()
+    }
+
+    /// The session of a row of table `due`, and when it is due.
+    pub(crate) fn due_of(key: &[u8]) -> Option<(u64, SessionKey)> {
+        let at = (owner_of(key)? >> 80) as u64;
+        Some((at, SessionKey(u128::from_be_bytes(key.get(17..33)?.try_into().ok()?))))
     }
     pub(crate) fn queue(session: SessionKey, n: u64) -> Key {
         key(Table::Queue, &[&session.0.to_be_bytes(), &n.to_be_bytes()])
@@ -347,6 +413,41 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_topic_has_a_key_of_its_own_that_its_front_finds() {
+        let long = "é/x".repeat(16_383);
+        let other = format!("{long}y");
+        let key = keys::retained(7, &long);
+        assert!(key.len() < 2_000 && key != keys::retained(7, &other));
+        assert!(key.starts_with(&keys::names_of(Table::Retained, 7, "é/xé/x")));
+        assert!(key.starts_with(&keys::names_of(Table::Retained, 7, &long)));
+        assert_eq!((keys::name_of(&key), keys::name_of(&keys::retained(7, "a/b"))), (None, Some("a/b")));
+    }
+
+    /// Rows that were written before a field was added are read.
+    #[test]
+    fn fields_at_the_end_may_be_missing() {
+        let row = session::SessionRow {
+            account: schemas::AccountId::new("acme").unwrap(),
+            user: schemas::UserId::new("alice").unwrap(),
+            client: schemas::ClientId::new("phone").unwrap(),
+            expiry_s: 7,
+            connected: false,
+            connection: 1,
+            closed_at: 2,
+            sent_inbox: 3,
+            sent_queue: 4,
+            inbox_qos: None,
+            due: 5,
+        };
+        let mut value = encode(&row);
+        // The array's length stands behind the version.
+        value[1] -= 1;
+        value.pop();
+        let read: SessionRow = decode(&keys::session(Table::Session, SessionKey(1)), &value).unwrap();
+        assert_eq!(read, SessionRow { due: 0, ..row });
+    }
+
+    #[test]
     fn keys_sort_as_they_are_read() {
         let conversation = ConversationId(9);
         let key_of = |pos| keys::log(MessageId { conversation, pos: Pos(pos) });
@@ -354,6 +455,8 @@ mod tests {
         assert!(key_of(1).starts_with(&keys::log_of(conversation)));
         assert_eq!(keys::message_of(&key_of(7)), Some(MessageId { conversation, pos: Pos(7) }));
         assert_eq!(keys::number_of(&keys::inbox(InboxKey(1), Seq(42))), Some(42));
+        assert_eq!(keys::due_of(&keys::due(77, SessionKey(5))), Some((77, SessionKey(5))));
+        assert!(keys::due(255, SessionKey(u128::MAX)) < keys::due(256, SessionKey(0)));
         let place = MessageId { conversation, pos: Pos(3) };
         assert_eq!(decode_place(b"", &encode_place(place)), Ok(place));
     }

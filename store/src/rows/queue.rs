@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schemas::{Millis, Publication, PublishProperties, QoS};
+use schemas::{AccountId, Millis, Publication, PublishProperties, QoS};
 use serde::{Deserialize, Serialize};
 
 use crate::read::QueuedMessage;
@@ -21,10 +21,33 @@ pub(crate) struct QueueRow {
     pub(crate) subscription_ids: Vec<u32>,
     /// Commit time, ms.
     pub(crate) at: u64,
+    /// Where it came by a shared subscription.
+    #[serde(default)]
+    pub(crate) share: Option<ShareRow>,
+}
+
+/// Which one, and what another member would get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShareRow {
+    /// `$share/{name}/{filter}`.
+    pub(crate) filter: Arc<str>,
+    /// The publisher's QoS.
+    pub(crate) qos: u8,
+}
+
+/// Table `leftover`: messages of an ended session's queue, from the number in the key on, that other members of its
+/// shared subscriptions are to get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftoverRow {
+    pub(crate) account: AccountId,
+    /// The last one.
+    pub(crate) last: u64,
+    /// Up to here they may have been sent to it.
+    pub(crate) sent: u64,
 }
 
 impl QueueRow {
-    pub(crate) fn of(queued: &QueuedMessage) -> Self {
+    pub(crate) fn of(queued: &QueuedMessage, share: Option<ShareRow>) -> Self {
         Self {
             topic: queued.message.topic.clone(),
             payload: queued.message.payload.clone(),
@@ -34,6 +57,7 @@ impl QueueRow {
             properties: queued.message.properties.clone(),
             subscription_ids: queued.subscription_ids.clone(),
             at: queued.at.0,
+            share,
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) struct SessionRow {
     pub(crate) sent_queue: u64,
     /// QoS of the inbox subscription, where there is one.
     pub(crate) inbox_qos: Option<u8>,
+    /// Its row in table `due`, ms; 0: it has none.
+    #[serde(default)]
+    pub(crate) due: u64,
 }
 
 /// Table `cursor`. Rides on commits, so it may lag: what it does not know comes again with DUP.

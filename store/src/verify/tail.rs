@@ -4,6 +4,8 @@
 //! ends of inboxes, sends under way. What is found is logged and counted; only what going on would make worse keeps
 //! the store closed. The whole is checked by `inboxd verify`.
 
+use std::collections::BTreeMap;
+
 use schemas::{ConversationId, Pos};
 
 use super::{Check, Report};
@@ -31,7 +33,7 @@ pub(crate) struct Tail {
 
 /// Looks at the newest rows.
 pub(crate) fn check(rows: &dyn Rows, numbers: &[Number]) -> Result<Tail, ReadError> {
-    let mut check = Check { rows, report: Report::default(), previous: None };
+    let mut check = Check { rows, report: Report::default(), previous: None, retained: BTreeMap::new() };
     let mut left = ROWS_MAX;
     let mut overwrites = None;
     for number in numbers {

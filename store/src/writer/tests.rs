@@ -104,7 +104,15 @@ async fn a_commit_that_hangs_is_seen_and_one_that_ends_is_forgotten() {
 fn open_session() -> Op {
     let client = schemas::ClientId::new("phone").expect("a client id");
     let (account, user) = (account_id("acme"), user_id("alice"));
-    Op::SessionOpen(SessionOpen { account, user, client, agent: true, clean: false, expiry_s: 60 })
+    Op::SessionOpen(SessionOpen {
+        account,
+        user,
+        client,
+        agent: true,
+        clean: false,
+        expiry_s: 60,
+        will: None,
+    })
 }
 
 fn send(id: &str) -> Op {
@@ -128,7 +136,7 @@ fn publish(publisher: SessionKey) -> Op {
         retain: false,
         properties: None,
     };
-    Op::Publish(crate::Publish { account: account_id("acme"), publisher, message })
+    Op::Publish(crate::Publish { account: account_id("acme"), publisher, message, report_refusal: None })
 }
 
 /// With the business number, on a disk of which 100 bytes are to stay free.
@@ -173,6 +181,7 @@ async fn a_full_disk_refuses_what_adds_data_and_nothing_else() {
     let close = SessionClose {
         session: session.session,
         connection: session.connection,
+        will: false,
         expiry_s: None,
         sent: Progress::default(),
         acked_ahead: Vec::new(),

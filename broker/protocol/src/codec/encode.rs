@@ -185,8 +185,6 @@ impl Encoder {
             properties.push(0x27);
             properties.extend_from_slice(&ack.packet_bytes_max.to_be_bytes());
         }
-        // Retain Available 0, Shared Subscription Available 0: what is not built is not promised.
-        properties.extend_from_slice(&[0x25, 0, 0x2A, 0]);
         let remaining = 2 + var_len(properties.len()) + properties.len();
         if !self.fits(remaining) {
             return false;

@@ -2,16 +2,11 @@
 //!
 //! The table of refusals of the contract (section 5) for connections that were open stands here.
 
-use std::sync::Arc;
+use schemas::ErrorCode;
 
-use schemas::{ErrorCode, QoS};
-
-use super::command::{is_outbox, read_command};
-use super::publish::kept;
 use super::{Online, Phase, Session};
 use crate::codec::PacketError;
-use crate::io::{Action, Now, Output, Request, Told};
-use crate::packet::Will;
+use crate::io::{Action, Now, Output, Request};
 use crate::reason::{v5, websocket};
 
 /// Why a connection ends.
@@ -85,7 +80,7 @@ const CLIENT_DISCONNECT: [u8; 14] =
 impl Session {
     /// Ends the connection. The session is over afterwards, unless the store is just opening it: then its answer is
     /// still wanted ([`Session::has_ended`]).
-    pub fn end(&mut self, now: Now, cause: Cause, out: &mut Output) {
+    pub fn end(&mut self, _now: Now, cause: Cause, out: &mut Output) {
         let (reason, why, websocket) = cause.told();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Fresh { .. } => out.actions.push(Action::Close { websocket }),
@@ -118,19 +113,15 @@ impl Session {
                     // [v5:3.14.4-1] [v5:4.13.2-1]
                     online.encoder.disconnect(&mut out.bytes, reason, why);
                 }
-                let mut new_expiry_s = None;
-                let mut will = online.will.take();
-                if let Cause::Disconnected { will: wanted, expiry_s } = cause {
-                    // [v311:3.14.4-3] [v5:3.14.4-3]
-                    will = will.filter(|_| wanted);
-                    new_expiry_s = expiry_s.map(|s| s.min(self.limits.session_expiry_max_s));
-                }
-                if let Some(will) = will {
-                    fire(now, *will, out);
-                }
+                // [v311:3.1.2-8] [v311:3.14.4-3] [v5:3.1.2-8] [v5:3.14.4-3]
+                let (will, expiry_s) = match cause {
+                    Cause::Disconnected { will, expiry_s } => (will, expiry_s),
+                    _ => (true, None),
+                };
+                let expiry_s = expiry_s.map(|s| s.min(self.limits.session_expiry_max_s));
                 online.advance(out);
-                let acked_ahead = online.acked_ahead();
-                let close = Request::Close { expiry_s: new_expiry_s, sent: online.progress(), acked_ahead };
+                let (sent, acked_ahead) = (online.progress(), online.acked_ahead());
+                let close = Request::Close { expiry_s, will, sent, acked_ahead };
                 out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(close) });
                 out.actions.push(Action::Close { websocket });
             }
@@ -152,28 +143,4 @@ impl Online {
         }
         Cause::Disconnected { will: reason != v5::SUCCESS, expiry_s }
     }
-}
-
-/// Publishes a will the way any message is published, at once whatever delay it asks for, and not retained.
-/// `[v311:3.1.2-8] [v5:3.1.2-8]` Nobody is left to be told what becomes of it.
-fn fire(now: Now, will: Will, out: &mut Output) {
-    let mut message = kept(will.message);
-    message.retain = false;
-    let request = match (is_outbox(&message.topic), message.qos) {
-        (false, QoS::AtMostOnce) => return out.actions.push(Action::PublishLive(Arc::new(message))),
-        (false, _) => {
-            let message = Arc::new(message);
-            // Before it is stored, unlike other messages: there is no session left to wait for the store.
-            out.actions.push(Action::PublishLive(Arc::clone(&message)));
-            Request::Publish(message)
-        }
-        (true, QoS::AtMostOnce) => return Online::tell(out, Told::DroppedWill),
-        (true, _) => match read_command(&message) {
-            Ok(command) => Request::Command { command, received_us: now.wall_us, report_refusal: true },
-            Err(error) => {
-                Request::Report { id: error.id, code: error.code, detail: error.detail, topic: None }
-            }
-        },
-    };
-    out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(request) });
 }

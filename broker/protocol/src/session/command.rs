@@ -134,7 +134,7 @@ impl Online {
         let message = Arc::new(message);
         out.actions.push(Action::PublishLive(Arc::clone(&message)));
         // Nobody waits for it: whoever sends the command again gets it again.
-        let request = Box::new(Request::Publish(message));
+        let request = Box::new(Request::Publish { message, report_refusal: false });
         out.actions.push(Action::Submit { token: u64::MAX, request });
     }
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use schemas::{Claims, Encoding, ErrorCode, QoS, Role, topic::UserTopic, topic::UserTopicKind};
+use schemas::topic::{self, UserTopic, UserTopicKind};
+use schemas::{Claims, Encoding, ErrorCode, QoS, Role};
 
 use super::alias::AliasesOut;
 use super::authenticate::{self, FirstStep, Renewal};
+use super::command::is_outbox;
 use super::pending::Pending;
+use super::publish::kept;
+use super::replay::Replay;
 use super::window::{Inbox, Loose, Window};
 use super::{Cause, Online, Phase, Session};
 use crate::codec::{ConnAck, Encoder};
 use crate::io::{
-    Action, Admission, Answer, ChangedFilter, Gate, Limits, Now, Opened, Output, Progress, Request,
+    Action, Admission, Answer, ChangedFilter, Gate, Limits, Now, Opened, Output, Progress, Request, Told,
 };
 use crate::packet::{Connect, Version, Will};
 use crate::reason::{v5, v311, websocket};
@@ -34,7 +38,6 @@ pub(super) struct Opening {
     session_expiry_s: u32,
     receive_max: u16,
     topic_alias_max: u16,
-    will: Option<Box<Will>>,
     renewal: Option<Box<Renewal>>,
     ack: ConnAck,
 }
@@ -108,6 +111,7 @@ impl Session {
             agent: claims.role == Role::Agent,
             clean: connect.clean,
             expiry_s,
+            will: connect.will.and_then(|will| stored_will(*will, out)),
             version: connect.version,
         };
         self.phase = Phase::Opening(Box::new(Opening {
@@ -121,7 +125,6 @@ impl Session {
             session_expiry_s: expiry_s,
             receive_max: connect.receive_max,
             topic_alias_max: connect.topic_alias_max,
-            will: connect.will,
             renewal,
             ack,
         }));
@@ -139,7 +142,8 @@ impl Session {
             return;
         };
         if opening.lost {
-            let close = Request::Close { expiry_s: None, sent: opened.sent, acked_ahead: Vec::new() };
+            let close =
+                Request::Close { expiry_s: None, will: false, sent: opened.sent, acked_ahead: Vec::new() };
             out.actions.push(Action::Submit { token: 0, request: Box::new(close) });
             return;
         }
@@ -171,7 +175,7 @@ impl Session {
 /// Not even the shortest CONNACK fits the client.
 fn refuse_too_small(encoder: &Encoder, opened: &Opened, out: &mut Output) {
     encoder.connack_refused(&mut out.bytes, v5::TOO_LARGE, None, None);
-    let close = Request::Close { expiry_s: None, sent: opened.sent, acked_ahead: Vec::new() };
+    let close = Request::Close { expiry_s: None, will: false, sent: opened.sent, acked_ahead: Vec::new() };
     out.actions.push(Action::Submit { token: 0, request: Box::new(close) });
     out.actions.push(Action::Close { websocket: websocket::PROTOCOL });
 }
@@ -193,7 +197,6 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         keep_alive_ms: opening.keep_alive_ms,
         last_packet_ms: now.mono_ms,
         session_expiry_s: opening.session_expiry_s,
-        will: opening.will,
         renewal: opening.renewal,
         pending: Pending::default(),
         receiving: Vec::new(),
@@ -206,6 +209,7 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         inbox: Inbox::new(opened.sent.inbox),
         queue: Window::at(opened.queue_acked, opened.sent.queue),
         loose: Loose::default(),
+        replay: Replay::None,
         window_max: usize::from(opening.receive_max.min(limits.window_max)),
         queue_first: false,
         reported_ms: None,
@@ -216,7 +220,11 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
     };
     // A session that never subscribed to a general topic has no queue to look into. What is in it comes also after
     // UNSUBSCRIBE. [v311:3.10.4-3] [v5:3.10.4-3]
-    let reads_queue = opened.queue_head > opened.queue_acked
+    if opened.replay {
+        online.want_replay();
+    }
+    let reads_queue = opened.replay
+        || opened.queue_head > opened.queue_acked
         || opened.subscriptions.iter().any(|s| is_queued(&s.filter, s.qos));
     online.queue.set_wanted(reads_queue);
     for subscription in &opened.subscriptions {
@@ -231,7 +239,8 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
 
 /// Does a subscription put messages into the session's queue?
 pub(super) fn is_queued(filter: &str, qos: QoS) -> bool {
-    qos != QoS::AtMostOnce && !schemas::topic::is_reserved(filter)
+    // What a shared subscription gets is always stored first, because the store says who gets it.
+    topic::split_share(filter).is_some() || (qos != QoS::AtMostOnce && !topic::is_reserved(filter))
 }
 
 impl Online {
@@ -274,23 +283,24 @@ fn admit(now: Now, gate: &dyn Gate, connect: &Connect, token: &[u8]) -> Result<A
     let admission =
         gate.admit(token, &connect.client_id, now).map_err(|refused| Refusal::of(refused.code))?;
     if let Some(will) = &connect.will {
-        check_will(gate, connect.version, &admission.claims, will)?;
+        check_will(gate, &admission.claims, will)?;
     }
     Ok(admission)
 }
 
-fn check_will(gate: &dyn Gate, version: Version, claims: &Claims, will: &Will) -> Result<(), Refusal> {
-    let refuse =
-        |reason| Refusal { reason, v311: v311::NOT_AUTHORIZED, websocket: websocket::PROTOCOL, why: None };
+fn check_will(gate: &dyn Gate, claims: &Claims, will: &Will) -> Result<(), Refusal> {
     let message = &will.message;
-    if version == Version::V5 {
-        // [v5:3.2.2-13]
-        if message.retain {
-            return Err(refuse(v5::RETAIN_UNSUPPORTED));
-        }
-    }
     gate.publish(claims, &message.topic, message.qos, message.retain)
         .map_err(|_| Refusal { websocket: websocket::TOKEN_BAD, ..Refusal::of(ErrorCode::AclDenied) })
+}
+
+/// A will as it is stored. One to the outbox at QoS 0 could only be typing, which is over when the connection is.
+fn stored_will(will: Will, out: &mut Output) -> Option<Box<Will>> {
+    if is_outbox(&will.message.topic) && will.message.qos == QoS::AtMostOnce {
+        Online::tell(out, Told::DroppedWill);
+        return None;
+    }
+    Some(Box::new(Will { message: kept(will.message), ..will }))
 }
 
 /// The keep alive in force, in seconds. 3.1.1 cannot be told another one.

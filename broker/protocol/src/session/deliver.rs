@@ -110,6 +110,7 @@ impl Online {
             self.waiting_statuses(out);
             if self.read_retry_ms.is_none() {
                 self.ask(out);
+                self.ask_replay(out);
             }
         }
         self.advance(out);
@@ -144,7 +145,7 @@ impl Online {
     /// Asks for as much as the window has room for; where both sources have something, they take turns and share.
     fn ask(&mut self, out: &mut Output) {
         let inbox_live = self.inbox.qos == QoS::AtMostOnce;
-        let (inbox, queue) = (self.inbox.wants_page(), self.queue.wants_page());
+        let (inbox, queue) = (self.inbox.wants_page(), self.wants_queue_page());
         let room = self.room();
         let shared = if inbox && queue && !inbox_live { room.div_ceil(2) } else { room };
         self.queue_first = !self.queue_first;
@@ -167,7 +168,12 @@ impl Online {
         }
     }
 
-    fn room(&self) -> usize {
+    /// SUBACK goes before what its subscription brings: clients may expect that, though `[v5:3.8.4-1]` does not.
+    fn wants_queue_page(&self) -> bool {
+        self.queue.wants_page() && !self.pending.is_subscribing()
+    }
+
+    pub(super) fn room(&self) -> usize {
         let in_flight = self.inbox.in_flight() + self.queue.flight.len() + self.loose.flight.len();
         self.window_max.saturating_sub(in_flight)
     }
@@ -320,7 +326,7 @@ impl Online {
         out: &mut Output,
     ) {
         self.queue.reading = false;
-        if after != self.queue.sent {
+        if after != self.queue.sent || self.pending.is_subscribing() {
             return;
         }
         if std::mem::take(&mut self.queue.unknown) && page.head > after {
@@ -355,6 +361,10 @@ impl Online {
         let expiry_s = properties.and_then(|p| p.message_expiry_s);
         let waited_s = u32::try_from(now.wall().since(queued.at) / 1000).unwrap_or(u32::MAX);
         let dup = queued.n <= self.queue.dup_to;
+        let numbered = message.qos != QoS::AtMostOnce;
+        if dup && !numbered {
+            return; // it may have been sent, and QoS 0 is sent once
+        }
         // [v5:3.3.2-5]: its time is over; but [v5:4.3.3-7] not once its delivery has begun.
         if !dup && waited_s > 0 && expiry_s.is_some_and(|expiry| expiry <= waited_s) {
             return;
@@ -364,7 +374,7 @@ impl Online {
                 topic: &message.topic,
                 payload: &message.payload,
                 qos: message.qos,
-                id: Some(id(QUEUE_BASE, queued.n)),
+                id: numbered.then(|| id(QUEUE_BASE, queued.n)),
                 alias: None,
                 dup,
                 retain: queued.retain,
@@ -376,11 +386,11 @@ impl Online {
             },
             out,
         );
-        if sent {
-            self.queue.fly(queued.n, stage_of(message.qos), None);
-        } else {
+        match (sent, numbered) {
+            (true, true) => self.queue.fly(queued.n, stage_of(message.qos), None),
+            (true, false) => {}
             // [v5:3.1.2-25]
-            Self::tell(out, Told::TooLarge);
+            (false, _) => Self::tell(out, Told::TooLarge),
         }
     }
 
@@ -477,7 +487,7 @@ impl Online {
         }
     }
 
-    fn note_failed_read(&mut self, now: Now) {
+    pub(super) fn note_failed_read(&mut self, now: Now) {
         self.read_failed_ms.get_or_insert(now.mono_ms);
         self.read_retry_ms = Some(now.mono_ms + READ_RETRY_MS);
     }

@@ -16,6 +16,7 @@ mod connect;
 mod deliver;
 mod pending;
 mod publish;
+mod replay;
 mod subscribe;
 mod timer;
 mod window;
@@ -29,7 +30,7 @@ use schemas::{Claims, Encoding, UserId};
 
 use crate::codec::{self, Encoder, Frame, Opening as FirstPacket, PacketError, decode};
 use crate::io::{Action, Answer, Gate, Limits, Now, Output, Told};
-use crate::packet::{Incoming, Version, Will};
+use crate::packet::{Incoming, Version};
 use crate::reason::{v5, v311, websocket};
 
 use alias::AliasesOut;
@@ -37,6 +38,7 @@ use authenticate::{Asked, Renewal};
 pub use close::Cause;
 use connect::Opening;
 use pending::Pending;
+use replay::Replay;
 use window::{Inbox, Loose, StatusFilter, Window};
 
 /// One connection.
@@ -76,7 +78,6 @@ struct Online {
     last_packet_ms: u64,
     /// What CONNECT said, shortened by our limit; DISCONNECT may not raise it from 0.
     session_expiry_s: u32,
-    will: Option<Box<Will>>,
     /// It authenticated by the method `JWT`.
     renewal: Option<Box<Renewal>>,
     /// Requests that the store has not answered, and the acknowledgements behind them.
@@ -98,6 +99,8 @@ struct Online {
     inbox: Inbox,
     queue: Window,
     loose: Loose,
+    /// Retained messages that its subscriptions have not got.
+    replay: Replay,
     /// Deliveries in flight that the client takes, or we allow.
     window_max: usize,
     /// Which of the two sources was asked first the last time: they take turns.
@@ -261,6 +264,7 @@ impl Session {
     pub fn answer(&mut self, now: Now, token: u64, answer: Answer, out: &mut Output) {
         match &mut self.phase {
             Phase::Opening(_) if token == connect::OPEN_TOKEN => self.opened(now, answer, out),
+            Phase::Online(online) if token == replay::REPLAY_TOKEN => online.replayed(now, &answer),
             Phase::Online(online) => {
                 online.pending.answer(token, answer);
                 if let Err(cause) = online.settle(now, out) {

@@ -27,6 +27,7 @@ pub(super) struct Pending {
     publishes: usize,
     /// Those of them at QoS 2.
     exactly_once: usize,
+    subscribes: usize,
     /// Something was not stored: nothing more is taken in, and the front's deadline closes the connection.
     stalled: bool,
 }
@@ -123,6 +124,11 @@ impl Pending {
         self.publishes - self.exactly_once
     }
 
+    /// Does a SUBSCRIBE wait for its SUBACK?
+    pub(super) const fn is_subscribing(&self) -> bool {
+        self.subscribes > 0
+    }
+
     /// Adds one that the store is asked about; its token.
     pub(super) fn push(&mut self, now_ms: u64, what: Waiting) -> u64 {
         self.push_entry(now_ms, what, None)
@@ -137,6 +143,7 @@ impl Pending {
         self.publishes += usize::from(matches!(what, Waiting::Publish(_)));
         self.exactly_once +=
             usize::from(matches!(&what, Waiting::Publish(publishing) if publishing.exactly_once));
+        self.subscribes += usize::from(matches!(what, Waiting::Subscribe(_)));
         self.entries.push_back(Entry { since_ms, what, answer });
         self.first + (self.entries.len() as u64 - 1)
     }
@@ -161,6 +168,7 @@ impl Pending {
                 let exactly_once =
                     matches!(&entry.what, Waiting::Publish(publishing) if publishing.exactly_once);
                 self.exactly_once -= usize::from(exactly_once);
+                self.subscribes -= usize::from(matches!(entry.what, Waiting::Subscribe(_)));
                 if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
                     self.entries = VecDeque::new();
                 }

@@ -57,10 +57,6 @@ impl Online {
         id: Option<NonZeroU16>,
         message: &Publication,
     ) -> Result<(), Cause> {
-        // [v5:3.2.2-14] [v5:U18]; of a 3.1.1 client the message is delivered and not kept.
-        if message.retain && self.encoder.version == Version::V5 {
-            return Err(Cause::error(v5::RETAIN_UNSUPPORTED, "v5:3.2.2-14", "RETAIN is not announced"));
-        }
         let Some(id) = id.filter(|_| self.announced) else {
             return Ok(());
         };
@@ -95,10 +91,19 @@ impl Online {
             (false, Some(id)) => {
                 let message = Arc::new(kept(message));
                 let live = Some(Arc::clone(&message));
+                let report_refusal = message.retain && self.may_report(now);
                 let publishing = Publishing { live, ..Publishing::of(id, message.qos) };
-                self.submit(now, publishing, Request::Publish(message), out);
+                self.submit(now, publishing, Request::Publish { message, report_refusal }, out);
             }
-            (false, None) => out.actions.push(Action::PublishLive(Arc::new(kept(message)))),
+            (false, None) => {
+                let message = Arc::new(kept(message));
+                if message.retain {
+                    // [v311:3.3.1-7]: nobody is told what becomes of it.
+                    let request = Request::Publish { message: Arc::clone(&message), report_refusal: false };
+                    out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(request) });
+                }
+                out.actions.push(Action::PublishLive(message));
+            }
         }
         Ok(())
     }
@@ -150,8 +155,7 @@ impl Online {
         out: &mut Output,
     ) -> Result<(), Cause> {
         Self::tell(out, Told::Refused(ErrorCode::AclDenied));
-        let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
-        if lately {
+        if !self.may_report(now) {
             return self.settle_with(now, publishing, Answer::Done, out);
         }
         self.reported_ms = Some(now.mono_ms);
@@ -160,6 +164,12 @@ impl Online {
         let request = Request::Report { id: None, code, detail, topic };
         self.submit(now, publishing, request, out);
         Ok(())
+    }
+
+    /// Is the inbox to tell what a 3.1.1 client cannot be told, and has it not done so a moment ago?
+    fn may_report(&self, now: Now) -> bool {
+        let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
+        self.encoder.version == Version::V311 && !self.close_on_refusal && !lately
     }
 
     /// PUBREL: PUBCOMP once the packet identifier is free on disk. `[v311:4.3.3-2] [v5:4.3.3-11]`
@@ -172,7 +182,7 @@ impl Online {
     pub(super) fn settle(&mut self, now: Now, out: &mut Output) -> Result<(), Cause> {
         while let Some((what, answer)) = self.pending.pop() {
             match (what, answer) {
-                (Waiting::Publish(publishing), answer) => self.published(publishing, answer, out)?,
+                (Waiting::Publish(publishing), answer) => self.published(now, publishing, answer, out)?,
                 (Waiting::Release { id }, answer) => {
                     self.receiving.retain(|held| *held != id);
                     // [v5:U39] [v5:3.7.2-1]
@@ -194,7 +204,13 @@ impl Online {
         Ok(())
     }
 
-    fn published(&mut self, publishing: Publishing, answer: Answer, out: &mut Output) -> Result<(), Cause> {
+    fn published(
+        &mut self,
+        now: Now,
+        publishing: Publishing,
+        answer: Answer,
+        out: &mut Output,
+    ) -> Result<(), Cause> {
         let Publishing { id, exactly_once, live, reply } = publishing;
         let ack = if exactly_once { Ack::PubRec } else { Ack::PubAck };
         let Answer::Refused(code) = answer else {
@@ -210,6 +226,9 @@ impl Online {
             return Err(Self::closing(code, out));
         }
         Self::tell(out, Told::Refused(code));
+        if live.is_some() {
+            self.reported_ms = Some(now.mono_ms);
+        }
         let reason = if PUBACK_CODES.contains(&code.mqtt()) { code.mqtt() } else { v5::IMPLEMENTATION };
         // [v5:4.3.3-9]
         self.receiving.retain(|held| *held != id);

@@ -64,10 +64,6 @@ impl Online {
     fn grant(&self, gate: &dyn Gate, filter: &Filter, start: Start, full: bool) -> Result<QoS, u8> {
         // [v311:4.7.1-2] [v311:4.7.1-3] [v5:4.7.1-1] [v5:4.7.1-2] [v5:4.8.2-1] [v5:4.8.2-2]
         topic::check_filter(&filter.filter).map_err(|_| v5::FILTER_INVALID)?;
-        // [v5:U20]
-        if topic::split_share(&filter.filter).is_some() {
-            return Err(v5::SHARED_UNSUPPORTED);
-        }
         gate.subscribe(&self.claims, &filter.filter).map_err(|denied| denied.reason)?;
         if full {
             return Err(v5::QUOTA);
@@ -93,8 +89,12 @@ impl Online {
         for (subscription, result) in subscribing.granted.into_iter().zip(results) {
             self.subscriptions += usize::from(!result.existed);
             self.follow(&subscription);
-            if is_queued(&subscription.filter, subscription.qos) {
+            if result.retained || is_queued(&subscription.filter, subscription.qos) {
                 self.queue.set_wanted(true);
+                self.queue.unknown |= result.retained;
+            }
+            if result.replay {
+                self.want_replay();
             }
             if let Some(cursor) = result.inbox {
                 self.inbox.subscribe(&subscription, cursor, result.existed);

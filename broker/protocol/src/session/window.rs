@@ -107,6 +107,11 @@ impl Window {
         self.wanted && !self.reading && !self.blocked && (self.unknown || self.head > self.sent)
     }
 
+    /// Is there nothing that was not read?
+    pub(super) const fn is_read(&self) -> bool {
+        self.wanted && !self.reading && !self.unknown && self.head <= self.sent
+    }
+
     pub(super) fn is_caught_up(&self) -> bool {
         !self.wanted || (!self.unknown && self.head <= self.sent && self.flight.is_empty())
     }

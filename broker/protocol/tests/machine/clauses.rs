@@ -68,7 +68,7 @@ fn publish_cases() -> Vec<Case> {
         ("v5:U10", publish5(0, &[0x01, 7]), Some(0x82)),
         ("v5:3.3.2-5 expiry 0", publish5(0, &[0x02, 0, 0, 0, 0]), None),
         ("v5:3.3.4-1 QoS 2", publish5(0b0100, &[]), None),
-        ("v5:3.2.2-14", publish5(0b0001, &[]), Some(0x9A)),
+        ("v5:3.3.1-5 RETAIN", publish5(0b0001, &[]), None),
         ("v5:3.2.2-15 v5:U19", vec![0x30, 0x81, 0x80, 0x10], Some(0x95)),
         ("v5:U39 PUBACK", packet(0x40, &[0, 9]), None),
         ("v5:U44 PUBACK of three bytes", packet(0x40, &[0, 9, 0x10]), None),
@@ -230,10 +230,10 @@ fn connects() {
             Some(0),
         ),
         (
-            "v5:3.2.2-13",
+            "v5:3.1.2-15 will retain",
             5,
             base(5, 0xE6, &[&id[..], &[0], &text("w"), &text(""), &text("u"), &text("p")].concat()),
-            Some(0x9A),
+            Some(0),
         ),
         ("no token", 5, base(5, 0x02, &id), Some(0x87)),
     ];

@@ -152,14 +152,11 @@ fn all_fields_are_read_in_their_order() {
         ];
         let mut world = World::new();
         world.send(&connect_of(b"MQTT", level, 0xCE, &rest.concat()));
-        let Request::Open { user, client, .. } = &world.submitted[0] else { panic!("not an opening") };
+        let Request::Open { user, client, will, .. } = &world.submitted[0] else { panic!("not an opening") };
         assert_eq!((user.as_str(), client.as_str()), ("bob", "client"));
+        let will = will.as_ref().expect("the will is stored").message.clone();
         world.end(broker_protocol::Cause::Lost);
-        let will = world.submitted.iter().find_map(|request| match request {
-            Request::Publish(message) => Some(message.clone()),
-            _ => None,
-        });
-        let will = will.expect("the will is published");
+        assert!(matches!(world.submitted.last(), Some(Request::Close { will: true, .. })));
         assert_eq!((&*will.topic, &will.payload[..], will.qos as u8), ("will/topic", &b"gone"[..], 1));
         let pairs = will.properties.as_ref().map(|p| p.user_properties.clone()).unwrap_or_default();
         let expected = if level == 5 {

@@ -136,7 +136,7 @@ fn the_others_read_back() {
     assert!(FIVE.connack(&mut out, &ack));
     assert_eq!(out.windows(6).filter(|w| *w == b"\x15\x00\x03JWT").count(), 1);
     let v5::Packet::ConnectAck(read) = read5(&out) else { panic!("not a CONNACK") };
-    assert!(read.session_present && !read.retain_available && !read.shared_subscription_available);
+    assert!(read.session_present && read.retain_available && read.shared_subscription_available);
     assert_eq!((read.max_qos as u8, read.receive_max.get(), read.topic_alias_max), (2, 256, 16));
     assert_eq!((read.assigned_client_id.as_deref(), read.server_keepalive_sec), (Some("auto"), Some(30)));
     assert_eq!((read.max_packet_size, read.session_expiry_interval_secs), (Some(1000), Some(9)));

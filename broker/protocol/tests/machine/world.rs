@@ -51,6 +51,9 @@ impl Gate for Alice {
     }
 }
 
+/// Retained messages that the store puts into the queue at a time.
+pub(crate) const RETAINED_PAGE: usize = 2;
+
 /// What the store remembers of the session.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stored {
@@ -63,6 +66,8 @@ pub(crate) struct Stored {
     pub(crate) packets: BTreeSet<u16>,
     /// Deliveries received; true: PUBREL is owed.
     pub(crate) received: BTreeMap<Delivered, bool>,
+    /// Retained messages that are not in the queue yet.
+    pub(crate) retained: Vec<Publication>,
 }
 
 /// See the module.
@@ -273,6 +278,7 @@ impl World {
                     inbox,
                     queue_acked: self.stored.acked.queue,
                     queue_head: self.heads().queue,
+                    replay: !self.stored.retained.is_empty(),
                     sent: self.stored.sent,
                     received: self.stored.received.iter().map(|(d, owed)| (*d, *owed)).collect(),
                 }))
@@ -288,6 +294,14 @@ impl World {
                 } else {
                     return self.store(token, *request);
                 }
+            }
+            Request::Replay => {
+                let page = self.stored.retained.len().min(RETAINED_PAGE);
+                for message in self.stored.retained.drain(..page).collect::<Vec<_>>() {
+                    let n = self.heads().queue + 1;
+                    self.queue.insert(n, message);
+                }
+                Answer::Replayed { more: !self.stored.retained.is_empty() }
             }
             Request::Release { packet } => Answer::Released(self.stored.packets.remove(&packet.get())),
             Request::Received(delivered) => {
@@ -318,7 +332,8 @@ impl World {
     fn subscribe(&mut self, subscription: Subscription) -> SubscribedFilter {
         let existed = self.stored.subscriptions.iter().any(|s| s.filter == subscription.filter);
         self.stored.subscriptions.retain(|s| s.filter != subscription.filter);
-        let mut result = SubscribedFilter { existed, inbox: None };
+        let replay = !self.stored.retained.is_empty();
+        let mut result = SubscribedFilter { existed, inbox: None, retained: replay, replay };
         if subscription.filter.ends_with("/inbox") {
             if !existed {
                 self.stored.acked.inbox = self.heads().inbox;

@@ -30,7 +30,7 @@ impl<T: Transport> Connection<T> {
         let Guest { hub, mailbox, .. } = &self.guest;
         let subscription = &change.subscription;
         let filter = &subscription.filter;
-        if !topic::is_reserved(filter) {
+        if topic::split_share(filter).is_some() || !topic::is_reserved(filter) {
             hub.live.insert(&owner.account, owner.session, mailbox, subscription);
             if !owner.filters.contains(filter) {
                 if owner.filters.is_empty() {
@@ -86,8 +86,12 @@ impl<T: Transport> Connection<T> {
             && owner.connection > 0
             && !owner.closed
         {
-            let request =
-                Request::Close { expiry_s: None, sent: Progress::default(), acked_ahead: Vec::new() };
+            let request = Request::Close {
+                expiry_s: None,
+                will: true,
+                sent: Progress::default(),
+                acked_ahead: Vec::new(),
+            };
             let op = store_io::op_of(request, owner);
             let Guest { hub, mailbox, .. } = &self.guest;
             if let Some(permit) = hub.store.try_permit(op.cost()) {

@@ -103,7 +103,10 @@ impl<T: Transport> Connection<T> {
         const REQUEST_BYTES: usize = 256;
         REQUEST_BYTES
             + match request {
-                Request::Publish(message) => message.payload.len() + message.topic.len(),
+                Request::Publish { message, .. } => message.payload.len() + message.topic.len(),
+                Request::Open { will: Some(will), .. } => {
+                    will.message.payload.len() + will.message.topic.len()
+                }
                 Request::Once { request, .. } => self.cost(request),
                 Request::Command { .. } => self.guest.hub.limits.packet_bytes_max.min(16 << 10),
                 Request::Subscribe { filters, .. } => {
@@ -118,7 +121,7 @@ impl<T: Transport> Connection<T> {
         let mailbox = &self.guest.mailbox;
         let sink: Arc<dyn CommitSink> = Arc::clone(mailbox) as Arc<dyn CommitSink>;
         let publishes =
-            matches!(request, Request::Publish(_) | Request::Once { .. } | Request::Command { .. });
+            matches!(request, Request::Publish { .. } | Request::Once { .. } | Request::Command { .. });
         if let Request::Open { account, user, client, version, .. } = &request {
             let owner = Box::new(Owner::new(account, user, client, *version));
             let session = owner.session;

@@ -121,13 +121,18 @@ impl Bucket {
     fn range(self, table: u8, owner: u128, bucket: u64) -> KeyRange {
         match self {
             Self::Number { shift } => {
-                let from = key_of(table, owner, Some(bucket << shift));
+                // Also keys that are shorter than a number: what is missing of it counts as zero, so zeros at its end
+                // are left out.
+                let border = |number: u64| {
+                    let mut key = key_of(table, owner, Some(number));
+                    key.truncate(key.len() - number.trailing_zeros().min(64) as usize / 8);
+                    key
+                };
+                let from = border(bucket << shift);
                 let to = match (bucket + 1).checked_mul(1 << shift) {
-                    Some(end) => key_of(table, owner, Some(end)),
+                    Some(end) => border(end),
                     None => KeyRange::prefix(key_of(table, owner, None)).to,
                 };
-                // Also keys that are shorter than a number: they count as zero.
-                let from = if bucket == 0 { key_of(table, owner, None) } else { from };
                 KeyRange { from, to }
             }
             Self::Time => {
@@ -336,6 +341,29 @@ mod tests {
                 let everything = KeyRange { from: vec![table], to: vec![table + 1] };
                 let whole = map.owned_segment(&directory, &everything).unwrap();
                 assert!(whole.range.from <= key && key < whole.range.to);
+            }
+        }
+    }
+
+    #[test]
+    fn topics_of_any_length_stand_in_their_partition() {
+        let map = Map::new(16);
+        let owner = hashed(9);
+        let prefix = key_of(Table::Retained as u8, owner, None);
+        let all = KeyRange::prefix(prefix.clone());
+        let names =
+            ["a", "a/", "a/b", "ab/c", "ab/cd", "ab/cdefgh/ijk", "b", "é/x", "\u{1}", "zzzz", "zzzzz"];
+        let mut found: Vec<(KeyRange, &str)> = Vec::new();
+        for name in names {
+            let key = [&prefix, name.as_bytes()].concat();
+            let segment = map.owned_segment(&directory_key(&key).unwrap(), &all).unwrap();
+            assert!(segment.range.from <= key && key < segment.range.to, "{name}");
+            assert_eq!(Some(segment.partition), map.partition(&key), "{name}");
+            found.push((segment.range, name));
+        }
+        for (range, name) in &found {
+            for (other, _) in &found {
+                assert!(range == other || range.to <= other.from || other.to <= range.from, "{name}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! `shard_rows`: rows that a start has to read as a whole: users, sessions, subscriptions, QoS 2 flows, open sends, webhooks not
-//! worked off; and the store's own facts and the directory.
+//! `shard_rows`: rows that a start has to read as a whole: users, sessions, subscriptions, QoS 2 flows, open sends,
+//! webhooks not worked off, queues to be handed over; and the store's own facts and the directory.
 //!
 //! Partition: one per shard and kind, `part` = one zero byte. A million sessions of three subscriptions are 16,000 and
 //! 47,000 rows a partition (2 and 7 MB); open sends are as many as wait for WhatsApp. The directory has one row per
@@ -20,6 +20,7 @@ pub(super) const SPACE: Space = Space {
         (Table::Exchange as u8, Layout::Sharded),
         (Table::Open as u8, Layout::Sharded),
         (Table::Progress as u8, Layout::Sharded),
+        (Table::Leftover as u8, Layout::Sharded),
         (DIRECTORY, Layout::Sharded),
     ],
 };
