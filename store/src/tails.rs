@@ -78,7 +78,12 @@ impl Tails {
         if after + 1 < first {
             return None;
         }
-        let skip = tail.partition_point(|queued| queued.n <= after);
+        // Where it stands if no number is missing, as it mostly is: a search would touch a message at every step.
+        let guess = usize::try_from(after + 1 - first).ok()?;
+        let skip = match tail.get(guess) {
+            Some(queued) if queued.n == after + 1 => guess,
+            _ => tail.partition_point(|queued| queued.n <= after),
+        };
         Some(QueuePage { head, messages: tail.iter().skip(skip).take(limit).cloned().collect() })
     }
 }

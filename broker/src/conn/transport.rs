@@ -8,6 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 use crate::metrics::TransportKind;
 
@@ -54,15 +55,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Raw<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
-        let before = into.len();
-        // Zeroed once per thread: the buffer is shared and keeps its length.
-        into.resize(before + READ_BYTES, 0);
-        let mut buffer = ReadBuf::new(&mut into[before..]);
-        let result = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-        let count = buffer.filled().len();
-        into.truncate(before + count);
-        ready!(result)?;
-        Poll::Ready(Ok(count))
+        // Into room that was never zeroed: zeroing 64 KiB costs more than taking a packet out of them.
+        into.reserve(READ_BYTES);
+        poll_read_buf(Pin::new(&mut self.stream), cx, into)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
