@@ -6,6 +6,7 @@
 //! | [`world`] | a simulator and a server that know each other: where most tests start |
 //! | [`server`] | the binary: start, stop, `kill -9`, start again on the same data |
 //! | [`store`] | its store: embedded, or a keyspace on a server |
+//! | [`cassandra`] | the node beneath it, for tests that kill it |
 //! | [`mqtt`] | a client whose every packet is the test's own doing |
 //! | [`http`], [`webhooks`] | the API, and WhatsApp's side of the webhook |
 //! | [`token`] | tokens signed with the secret of the configuration |
@@ -18,6 +19,7 @@
 //! The tests themselves are in `tests/`: `flow`, `crash`, `durability`. Not here: anything the product does; nothing in
 //! this crate is built on the product's own code but the simulator, which is no part of it.
 
+pub mod cassandra;
 pub mod chance;
 pub mod clients;
 pub mod deadline;

@@ -145,6 +145,20 @@ pub fn drop_keyspace(access: &Access) -> Result<(), OpenError> {
     dropped.unwrap_or_else(|| Err(session::cql("the task ended"))).map_err(failed)
 }
 
+/// Numbers of the log's slices that are there, ascending: for tests. Reads the whole log.
+///
+/// # Errors
+/// [`OpenError`]: the cluster cannot be reached.
+#[cfg(any(test, feature = "conformance"))]
+pub fn log_slices(access: &Access) -> Result<Vec<i64>, OpenError> {
+    let runtime = start_runtime()?;
+    let (inner, place) = (access.clone(), session::place(&access.url));
+    let found = wait(runtime.handle(), async move { log::slices(&inner).await });
+    runtime.shutdown_background();
+    let failed = |error: session::CqlError| OpenError::Engine { path: place, why: error.0 };
+    found.unwrap_or_else(|| Err(session::cql("the task ended"))).map_err(failed)
+}
+
 /// A name for this process that no other has: for the lease and for messages to people.
 fn process_name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);

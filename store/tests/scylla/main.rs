@@ -6,6 +6,8 @@
 
 mod backup;
 mod owners;
+mod proxy;
+mod slices;
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};

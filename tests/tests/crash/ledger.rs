@@ -85,6 +85,11 @@ impl Ledger {
         self.record = record;
     }
 
+    /// A webhook of nobody's load was answered 200.
+    pub(crate) fn add_webhook(&mut self, wamid: String) {
+        self.webhooks.insert(wamid);
+    }
+
     /// P3: in order, nothing skipped; what comes again says so.
     fn phone_gets(&mut self, seq: u64, dup: bool) {
         assert!(seq <= self.phone_got + 1, "the phone had {} and then got {seq}", self.phone_got);

@@ -6,10 +6,11 @@
 //!  alice, bob ──commands─▶ ├── inboxd ───┼──▶ keeper (kept session, general topic)
 //!  writer ──news/…───────▶ ┘   kill -9   └──▶ WhatsApp's model: counts POSTs
 //! ```
-//! `load` is what runs until the kill, `ledger` what must be true after it. Rounds: `INBOXD_CRASH_ROUNDS`, default
+//! `load` is what runs until the kill, `ledger` what must be true after it; `database` kills what is beneath the store. Rounds: `INBOXD_CRASH_ROUNDS`, default
 //! [`ROUNDS`]; seed: `INBOXD_TEST_SEED`. Not here: power loss, which a process cannot show (`durability`, and the store's
 //! own tests, do).
 
+mod database;
 mod ledger;
 mod load;
 
@@ -36,12 +37,16 @@ const KILLED_AGAIN: u64 = 3;
 /// A send that a crash left open holds back its person no longer than this.
 const UNKNOWN_AFTER: &str = "unknown_after_s = 1";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p1_p2_p3_p4_p6_what_was_acknowledged_is_there_once_after_every_kill() {
-    let rounds = match std::env::var(ROUNDS_VARIABLE) {
+fn rounds() -> u64 {
+    match std::env::var(ROUNDS_VARIABLE) {
         Ok(text) => text.parse().expect("a number of rounds"),
         Err(_) => ROUNDS,
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_p2_p3_p4_p6_what_was_acknowledged_is_there_once_after_every_kill() {
+    let rounds = rounds();
     let mut chance = Chance::from_environment();
     // Meta's patience is not what is tested: what was refused while the server was down comes again soon.
     let faults = Faults { retry_first_ms: 50, ..Faults::default() };

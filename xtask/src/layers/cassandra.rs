@@ -15,10 +15,14 @@ pub(crate) const STORE: Layer = Layer { name: "cassandra", run: store };
 pub(crate) const FLOW: Layer = Layer { name: "cassandra-flow", run: flow };
 
 const SCRIPT: &str = "tests/cassandra.sh";
-/// Read by store/tests/scylla.rs and tests/tests/cassandra.
+/// Read by store/tests/scylla.
 const SERVER_VARIABLE: &str = "SCYLLA_URI";
 /// Read by the crate `tests`: where the binary under test keeps its store.
 const STORE_VARIABLE: &str = "INBOXD_TEST_STORE";
+/// Read by tests/tests/crash: the node to kill, and how often.
+const NODE_VARIABLE: &str = "INBOXD_TEST_CASSANDRA";
+const ROUNDS_VARIABLE: &str = "INBOXD_CRASH_ROUNDS";
+const ROUNDS: &str = "20";
 /// Each test makes a keyspace, which one small node does one after the other: more tests at once only wait longer.
 const AT_ONCE: &str = "2";
 /// Why the layers cannot run where these are missing; maven is needed once.
@@ -29,24 +33,29 @@ struct Node<'a> {
     context: &'a Context,
     folder: PathBuf,
     address: String,
+    /// Environment of the script: who starts the node again needs the same.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl<'a> Node<'a> {
     fn start(context: &'a Context) -> Result<Self, String> {
         let (cql, storage) = free_ports()?;
         let folder = context.target.join(format!("cassandra-{}", std::process::id()));
-        let node = Self { context, folder, address: format!("scylla://127.0.0.1:{cql}") };
+        let settings = vec![
+            // What was acknowledged must outlive `kill -9`, as with ScyllaDB's conditional batches.
+            ("CASSANDRA_SYNC", "batch".to_owned()),
+            ("CASSANDRA_CQL_PORT", cql.to_string()),
+            ("CASSANDRA_STORAGE_PORT", storage.to_string()),
+        ];
+        let node = Self { context, folder, address: format!("scylla://127.0.0.1:{cql}"), settings };
         let mut start = node.script("start");
-        // What was acknowledged must outlive `kill -9`, as with ScyllaDB's conditional batches.
-        start.env("CASSANDRA_SYNC", "batch");
-        start.env("CASSANDRA_CQL_PORT", cql.to_string()).env("CASSANDRA_STORAGE_PORT", storage.to_string());
         run(&mut start)?;
         Ok(node)
     }
 
     fn script(&self, verb: &str) -> Command {
         let mut command = self.context.program("bash", ".");
-        command.arg(SCRIPT).arg(verb).arg(&self.folder);
+        command.arg(SCRIPT).arg(verb).arg(&self.folder).envs(self.settings.iter().cloned());
         command
     }
 }
@@ -87,9 +96,15 @@ fn flow(context: &Context) -> Outcome {
         return Outcome::Skipped(format!("{} is not built", binary.display()));
     }
     with_node(context, |node| {
-        let tests = ["test", "--locked", "--package", "tests", "--test", "flow", "--test", "crash", "--"];
-        let mut flow = context.cargo(tests);
-        flow.args(["--test-threads", AT_ONCE]).env(BINARY_VARIABLE, &binary);
-        run(flow.env(STORE_VARIABLE, &node.address))
+        let test = |name, at_once| {
+            let mut test = context.cargo(["test", "--locked", "--package", "tests", "--test", name, "--"]);
+            test.args(["--nocapture", "--test-threads", at_once]).env(BINARY_VARIABLE, &binary);
+            test.env(STORE_VARIABLE, &node.address).env(ROUNDS_VARIABLE, ROUNDS);
+            test.envs(node.settings.iter().cloned()).env(NODE_VARIABLE, &node.folder);
+            run(&mut test)
+        };
+        test("flow", AT_ONCE)?;
+        // One after the other: they kill the node.
+        test("crash", "1")
     })
 }

@@ -155,6 +155,19 @@ pub(super) async fn take_over(
     }
 }
 
+/// The slices that are there.
+#[cfg(any(test, feature = "conformance"))]
+pub(super) async fn slices(access: &super::Access) -> Result<Vec<i64>, CqlError> {
+    let session = super::session::connect(access).await?;
+    let text = format!("SELECT DISTINCT shard, slice FROM {}.shard_log", access.url.keyspace);
+    let rows = session.query_unpaged(text, ()).await.map_err(cql)?.into_rows_result().map_err(cql)?;
+    let rows = rows.rows::<(i8, i64)>().map_err(cql)?;
+    let mut slices =
+        rows.map(|row| row.map(|(_, slice)| slice)).collect::<Result<Vec<_>, _>>().map_err(cql)?;
+    slices.sort_unstable();
+    Ok(slices)
+}
+
 /// Reads entries of a log from one on, in the slices that are kept, to its end.
 pub(super) struct LogReader {
     shard: i8,

@@ -10,7 +10,7 @@ use scylla::client::session::Session;
 use scylla::statement::{Consistency, SerialConsistency, Statement};
 use tokio::time::Instant;
 
-use super::session::{CqlError, cql, was_applied};
+use super::session::{CqlError, cql};
 use crate::error::OpenError;
 use crate::url::ScyllaUrl;
 
@@ -24,6 +24,8 @@ const LOCK_SECONDS: i32 = 120;
 const LOCK_WAIT: Duration = Duration::from_secs(180);
 /// Between two looks at the lock.
 const LOCK_POLL: Duration = Duration::from_millis(250);
+/// Attempts to let go of the lock.
+const UNLOCK_ATTEMPTS: u32 = 8;
 /// DDL waits until all nodes agree.
 const DDL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -107,19 +109,35 @@ async fn lock(session: &Session, owner: &str) -> Result<(), CqlError> {
         "INSERT INTO migration_lock (id, owner) VALUES (0, ?) IF NOT EXISTS USING TTL {LOCK_SECONDS}"
     );
     loop {
-        let answer = session.query_unpaged(conditional(&text), (owner,)).await.map_err(cql)?;
-        if was_applied(answer)? {
+        // Whether this one was applied is seen by reading: also where its answer was lost.
+        let answer = session.query_unpaged(conditional(&text), (owner,)).await;
+        if locked_by(session).await?.as_deref() == Some(owner) {
             return Ok(());
         }
         if Instant::now() >= deadline {
+            answer.map_err(cql)?;
             return Err(CqlError("another node has been migrating for too long".to_owned()));
         }
         tokio::time::sleep(LOCK_POLL).await;
     }
 }
 
+async fn locked_by(session: &Session) -> Result<Option<String>, CqlError> {
+    let mut read = Statement::new("SELECT owner FROM migration_lock WHERE id = 0");
+    read.set_consistency(Consistency::LocalSerial);
+    let rows = session.query_unpaged(read, ()).await.map_err(cql)?.into_rows_result().map_err(cql)?;
+    Ok(rows.maybe_first_row::<(Option<String>,)>().map_err(cql)?.and_then(|(owner,)| owner))
+}
+
+/// Every other node would wait for a lock that is left, so it is not left easily.
 async fn unlock(session: &Session, owner: &str) {
     let text = "DELETE FROM migration_lock WHERE id = 0 IF owner = ?";
+    for _ in 1..UNLOCK_ATTEMPTS {
+        if session.query_unpaged(conditional(text), (owner,)).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
     if let Err(error) = session.query_unpaged(conditional(text), (owner,)).await {
         tracing::warn!(%error, "the migration lock was not released; it ends by itself");
     }

@@ -3,10 +3,10 @@
 //!
 //! | statements | consistency | repeated | time-out |
 //! |---|---|---|---|
-//! | reads of rows | LOCAL_QUORUM | by the driver, and once ahead of time after 100 ms | 10 s |
+//! | reads of rows | LOCAL_QUORUM | by the driver, once ahead of time after 100 ms; then five times by `run` within 1.6 s | 10 s |
 //! | rows applied | LOCAL_QUORUM | by the driver and by `apply` until they stand: they are idempotent | 10 s |
 //! | conditional | LOCAL_QUORUM, LOCAL_SERIAL | never by the driver: an unknown outcome is settled by a serial read | 15 s |
-//! | serial reads | LOCAL_SERIAL | by those who settle | 15 s |
+//! | serial reads | LOCAL_SERIAL | as reads of rows, and by those who settle | 15 s |
 //!
 //! Not here: what the statements are (`tables`).
 
@@ -39,6 +39,11 @@ const ROWS_TIMEOUT: Duration = Duration::from_secs(10);
 const CONDITIONAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A read that takes longer than this is asked of another replica as well.
 const SPECULATE_AFTER: Duration = Duration::from_millis(100);
+
+/// Before an idempotent statement is repeated; doubled each time …
+const REPEAT_FIRST: Duration = Duration::from_millis(50);
+/// … and below this: five repeats within 1.6 s, then whoever asked is told.
+const REPEAT_END: Duration = Duration::from_millis(1_600);
 
 /// Why the database could not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -168,13 +173,24 @@ impl Cql {
         Ok(Self { session, rows, log, lease, conditional, writes, slots })
     }
 
-    /// Runs a statement.
+    /// Runs a statement. One that may run twice is repeated where it failed: the driver goes to another node at once,
+    /// and there may be none until a connection is made again.
     pub(super) async fn run(
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<QueryResult, CqlError> {
-        self.session.execute_unpaged(statement, values).await.map_err(cql)
+        let mut wait = REPEAT_FIRST;
+        loop {
+            match self.session.execute_unpaged(statement, &values).await {
+                Err(error) if statement.get_is_idempotent() && wait < REPEAT_END => {
+                    tracing::debug!(%error, "a statement is repeated");
+                    tokio::time::sleep(wait).await;
+                    wait *= 2;
+                }
+                done => return done.map_err(cql),
+            }
+        }
     }
 
     /// Runs a conditional statement: was it applied?
