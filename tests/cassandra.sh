@@ -25,6 +25,9 @@
 #   CASSANDRA_HEAP        512m
 #   CASSANDRA_SYNC        periodic          periodic | batch | group: when a write is
 #                                           acknowledged (see Durability below)
+#   CASSANDRA_SECURE      (unset: open to all) 1: user and password, both `cassandra`, and TLS beside
+#                                           plain connections; DIR/conf/ca.pem signs the
+#                                           node's certificate for 127.0.0.1 and cassandra.test
 #   CASSANDRA_PAXOS       v2                v1 | v2: variant used for LWT
 #   CASSANDRA_WAIT        120               seconds `start` waits for CQL
 #   CASSANDRA_JVM_OPTS    (unset)           extra JVM flags, split on blanks
@@ -44,6 +47,7 @@ STORAGE_PORT=${CASSANDRA_STORAGE_PORT:-7000}
 JMX_PORT=${CASSANDRA_JMX_PORT:-}
 HEAP=${CASSANDRA_HEAP:-512m}
 SYNC=${CASSANDRA_SYNC:-periodic}
+SECURE=${CASSANDRA_SECURE:-}
 PAXOS=${CASSANDRA_PAXOS:-v2}
 WAIT=${CASSANDRA_WAIT:-120}
 LIB=$CACHE/$VERSION/lib
@@ -133,6 +137,17 @@ cql_answers() {
     == " 84 00 00 00 06" ]]
 }
 
+# A key pair of the node's own, signed by itself.
+certify() {
+  local keytool=${JAVA_HOME:+$JAVA_HOME/bin/}keytool store=$DIR/conf/node.p12
+  [[ -f $DIR/conf/ca.pem ]] && return
+  "$keytool" -genkeypair -alias node -keyalg EC -groupname secp256r1 -validity 365 \
+    -dname CN=cassandra.test -ext san=ip:127.0.0.1,dns:cassandra.test \
+    -keystore "$store" -storetype PKCS12 -storepass cassandra >/dev/null 2>&1 &&
+    "$keytool" -exportcert -rfc -alias node -keystore "$store" -storepass cassandra \
+      >"$DIR/conf/ca.pem" 2>/dev/null || die "$keytool could not make a certificate"
+}
+
 configure() {
   local sync
   case $SYNC in
@@ -143,6 +158,13 @@ configure() {
   esac
   [[ $PAXOS == v1 || $PAXOS == v2 ]] || die "CASSANDRA_PAXOS must be v1 or v2, not '$PAXOS'"
   mkdir -p "$DIR/conf/triggers" "$DIR/log" "$DIR/tmp"
+  local authenticator=AllowAllAuthenticator encryption=
+  if [[ -n $SECURE ]]; then
+    authenticator=PasswordAuthenticator
+    certify
+    encryption=$'client_encryption_options:\n  enabled: true\n  optional: true'
+    encryption+=$'\n  store_type: PKCS12\n  keystore_password: cassandra\n  keystore: '$DIR/conf/node.p12
+  fi
   cat >"$DIR/conf/cassandra.yaml" <<YAML
 # Written by cassandra.sh at every start; edits are lost.
 cluster_name: test
@@ -159,7 +181,7 @@ rpc_address: 127.0.0.1
 storage_port: $STORAGE_PORT
 native_transport_port: $CQL_PORT
 start_native_transport: true
-authenticator: AllowAllAuthenticator
+authenticator: $authenticator
 authorizer: AllowAllAuthorizer
 role_manager: CassandraRoleManager
 
@@ -171,6 +193,7 @@ cdc_raw_directory: $DIR/cdc_raw
 storage_compatibility_mode: NONE
 $sync
 paxos_variant: $PAXOS
+$encryption
 
 # small
 commitlog_total_space: 256MiB

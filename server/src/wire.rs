@@ -298,6 +298,11 @@ pub(crate) fn access(cluster: &Cluster) -> Result<scylla::Access, Failure> {
             .map_err(|_| Failure::Usage("store.password: is not UTF-8".to_owned()))?;
         access.credentials = Some((user.clone(), password.to_owned()));
     }
+    if let Some(file) = &cluster.tls_ca_file {
+        let authorities = std::fs::read(file)
+            .map_err(|e| Failure::Usage(format!("store.tls_ca_file {}: {e}", file.display())))?;
+        access.tls = Some(scylla::Tls { authorities, server_name: cluster.tls_server_name.clone() });
+    }
     Ok(access)
 }
 

@@ -49,6 +49,7 @@ pub mod conformance;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemas::{AccountId, Conversation, ConversationId, Message, MessageId, Publication, Seq};
 
@@ -201,6 +202,20 @@ pub trait Store: Send + Sync + 'static {
     /// Commits what waits, flushes cursors, syncs, and ends the writer. Ops submitted later get
     /// [`CommitError::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// How long somebody waits who can be told "not certainly stored, send it again": above any commit that goes well, below
+/// the patience of clients and of Meta's webhooks.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Waits for the result of an op, at most [`ANSWER_WAIT`]: where the store is away in the middle of a commit, its outcome
+/// is unknown until it is back.
+///
+/// # Errors
+/// As [`CommitSink::done`] gets them; [`CommitError::Unknown`] at the end of the wait.
+pub async fn within_answer_wait(result: impl Future<Output = CommitResult>) -> CommitResult {
+    let late = || CommitError::Unknown(format!("no answer within {} s", ANSWER_WAIT.as_secs()));
+    tokio::time::timeout(ANSWER_WAIT, result).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Submits an op and waits for its result.

@@ -44,12 +44,16 @@ pub(crate) struct Planned {
     pub(crate) durable: bool,
     effects: Effects,
     results: Vec<CommitResult>,
+    /// Cursors of a group that was refused as a whole: they are to come again.
+    pub(crate) unmoved: BTreeMap<SessionKey, Progress>,
 }
 
 /// The plan and the rows beneath it.
 pub(crate) struct Turn {
     rows: Arc<dyn Rows>,
     plan: Plan,
+    /// Indexes could not be read again after an error: with what is left of them, events would miss their readers.
+    stale: bool,
     space: Arc<Watermark>,
     /// Rows that retention removed since their space was last asked back.
     swept: usize,
@@ -80,7 +84,7 @@ impl Turn {
         let (batch, _) = view.finish();
         rows.commit(batch, true)?;
         let space = Arc::new(Watermark::new(settings.disk.clone()));
-        Ok((Self { rows, plan, space, swept: 0 }, epoch))
+        Ok((Self { rows, plan, stale: false, space, swept: 0 }, epoch))
     }
 
     /// How full the disk is.
@@ -89,9 +93,13 @@ impl Turn {
     }
 
     /// Plans all ops of a group. One that cannot be planned gets its error, and the group is planned again without it,
-    /// so that no part of it is in the batch.
+    /// so that no part of it is in the batch. Where the engine cannot read, or is away, no op of the group is.
     pub(crate) fn plan(&mut self, now: Millis, group: Group) -> Planned {
         self.plan.begin(now);
+        if let Err(error) = self.is_able() {
+            self.plan.put_off_due();
+            return Planned::refused(group, &error);
+        }
         self.space.coming(group.ops.iter().map(|pending| pending.op.cost()).sum());
         let full = self.space.refusal(now);
         if self.rows.is_remote() {
@@ -100,48 +108,85 @@ impl Turn {
         }
         let mut failed: BTreeMap<usize, ReadError> = BTreeMap::new();
         let mut due = true;
-        'again: loop {
-            let mut view = View::new(&*self.rows);
-            let mut effects = Effects::default();
-            let mut results = Vec::with_capacity(group.ops.len());
-            // Before the ops: what a device acknowledged must not come again to a session opened in this group, nor
-            // move the cursor of a subscription made in it.
-            for (session, acked) in &group.cursors {
-                // A cursor that cannot be moved now is moved by a later acknowledgement.
-                if let Err(error) = self.plan.advance(&mut view, *session, *acked) {
-                    tracing::warn!(%error, "a cursor cannot be moved");
+        loop {
+            match self.attempt(&group, full.as_ref(), due, &failed) {
+                Ok((batch, durable, effects, results)) => {
+                    let unmoved = BTreeMap::new();
+                    return Planned { ops: group.ops, batch, durable, effects, results, unmoved };
+                }
+                Err((_, error)) if error.is_retryable() => {
+                    // The next op would fail as well, each after its own wait.
+                    tracing::warn!(%error, ops = group.ops.len(), "a group cannot be planned");
+                    self.reload();
+                    self.plan.put_off_due();
+                    return Planned::refused(group, &CommitError::Read(error));
+                }
+                Err((Some(index), error)) => {
+                    tracing::error!(%error, "an op cannot be planned");
+                    failed.insert(index, error);
+                    self.reload();
+                }
+                Err((None, error)) => {
+                    tracing::error!(%error, "what is due cannot be done for now");
+                    due = false;
+                    self.reload();
+                    self.plan.put_off_due();
                 }
             }
-            if due && let Err(error) = self.plan.run_due(&mut view, &mut effects) {
-                tracing::error!(%error, "what is due cannot be done for now");
-                due = false;
-                self.reload();
-                self.plan.put_off_due();
-                continue 'again;
-            }
-            for (index, pending) in group.ops.iter().enumerate() {
-                if let Some(error) = failed.get(&index) {
-                    results.push(Err(CommitError::Read(error.clone())));
-                    continue;
-                }
-                if let Some(full) = full.as_ref().filter(|_| needs_room(&pending.op)) {
-                    results.push(Err(full.clone()));
-                    continue;
-                }
-                match self.plan.apply(&mut view, &pending.op, &mut effects) {
-                    Ok(outcome) => results.push(Ok::<Outcome, CommitError>(outcome)),
-                    Err(error) => {
-                        tracing::error!(%error, "an op cannot be planned");
-                        failed.insert(index, error);
-                        self.reload();
-                        continue 'again;
-                    }
-                }
-            }
-            self.plan.end(&mut view);
-            let (batch, durable) = view.finish();
-            return Planned { ops: group.ops, batch, durable, effects, results };
         }
+    }
+
+    /// One attempt to plan a group without those that failed, and with what is due where it is wanted; an error names
+    /// the op, where it is one's.
+    #[expect(clippy::type_complexity, reason = "the parts of a plan, put together by the one caller")]
+    fn attempt(
+        &mut self,
+        group: &Group,
+        full: Option<&CommitError>,
+        due: bool,
+        failed: &BTreeMap<usize, ReadError>,
+    ) -> Result<(Batch, bool, Effects, Vec<CommitResult>), (Option<usize>, ReadError)> {
+        let mut view = View::new(&*self.rows);
+        let mut effects = Effects::default();
+        let mut results = Vec::with_capacity(group.ops.len());
+        // Before the ops: what a device acknowledged must not come again to a session opened in this group, nor
+        // move the cursor of a subscription made in it.
+        for (session, acked) in &group.cursors {
+            match self.plan.advance(&mut view, *session, *acked) {
+                Err(error) if error.is_retryable() => return Err((None, error)),
+                // A cursor that cannot be moved now is moved by a later acknowledgement.
+                Err(error) => tracing::warn!(%error, "a cursor cannot be moved"),
+                Ok(()) => {}
+            }
+        }
+        if due {
+            self.plan.run_due(&mut view, &mut effects).map_err(|error| (None, error))?;
+        }
+        for (index, pending) in group.ops.iter().enumerate() {
+            if let Some(error) = failed.get(&index) {
+                results.push(Err(CommitError::Read(error.clone())));
+            } else if let Some(full) = full.filter(|_| needs_room(&pending.op)) {
+                results.push(Err(full.clone()));
+            } else {
+                let outcome = self.plan.apply(&mut view, &pending.op, &mut effects);
+                results.push(Ok::<Outcome, CommitError>(outcome.map_err(|error| (Some(index), error))?));
+            }
+        }
+        self.plan.end(&mut view);
+        let (batch, durable) = view.finish();
+        Ok((batch, durable, effects, results))
+    }
+
+    /// Nothing can be planned while the engine is away, nor with indexes that are not those of the rows.
+    fn is_able(&mut self) -> Result<(), CommitError> {
+        if let Some(why) = self.rows.away() {
+            return Err(CommitError::Unavailable(why));
+        }
+        if self.stale {
+            self.plan.reload(&View::new(&*self.rows))?;
+            self.stale = false;
+        }
+        Ok(())
     }
 
     /// Writes and, where the group asks for it, syncs. After an error nobody knows what of the group is on disk, and
@@ -169,7 +214,7 @@ impl Turn {
 
     /// Has retention a step to make?
     pub(crate) fn sweep_is_due(&self, now: Millis) -> bool {
-        self.plan.sweep_is_due(now)
+        self.plan.sweep_is_due(now) && !self.stale && self.rows.away().is_none()
     }
 
     /// Makes one step of retention. It removes only what nobody may see any more, so it asks for no sync.
@@ -200,15 +245,29 @@ impl Turn {
         }
     }
 
-    /// Reads caches and indexes from the rows again.
+    /// Reads caches and indexes from the rows again; where that fails, before the next group.
     pub(crate) fn reload(&mut self) {
-        if let Err(error) = self.plan.reload(&View::new(&*self.rows)) {
-            tracing::error!(%error, "indexes cannot be read again");
+        self.stale = true;
+        if let Err(error) = self.is_able() {
+            tracing::warn!(%error, "indexes cannot be read again yet");
         }
     }
 }
 
 impl Planned {
+    /// Nothing of the group is written.
+    fn refused(group: Group, error: &CommitError) -> Self {
+        let results = group.ops.iter().map(|_| Err(error.clone())).collect();
+        Self {
+            ops: group.ops,
+            batch: Batch::new(),
+            durable: false,
+            effects: Effects::default(),
+            results,
+            unmoved: group.cursors,
+        }
+    }
+
     /// Ops of the group.
     pub(crate) fn ops(&self) -> usize {
         self.ops.len()
@@ -236,6 +295,7 @@ impl Planned {
             durable: false,
             effects: std::mem::take(&mut self.effects),
             results: std::mem::take(&mut self.results),
+            unmoved: BTreeMap::new(),
         }
     }
 

@@ -74,6 +74,17 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A cursor waits for a commit to ride on. True: it is the first.
+    fn advance(&self, session: SessionKey, acked: Progress) -> bool {
+        let mut queue = self.queue();
+        let waiting = queue.cursors.entry(session).or_default();
+        waiting.inbox = waiting.inbox.max(acked.inbox);
+        waiting.queue = waiting.queue.max(acked.queue);
+        let first = queue.cursors_since.is_none();
+        queue.cursors_since.get_or_insert_with(Instant::now);
+        first
+    }
+
     fn commit_began(&self) -> MutexGuard<'_, Option<Instant>> {
         self.commit_began.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,6 +245,12 @@ impl Writer {
     fn commit(&mut self, group: Group) -> Result<(), CommitError> {
         let started = Instant::now();
         let mut planned = self.turn.plan((self.clock)(), group);
+        // At the end nobody waits for what is away: those devices get again what they acknowledged last.
+        if !self.shared.queue().closing {
+            for (session, acked) in std::mem::take(&mut planned.unmoved) {
+                self.shared.advance(session, acked);
+            }
+        }
         let rows = planned.batch.len();
         if let Err(error) = self.turn.write(&mut planned) {
             planned.tell_unknown(&error);
@@ -305,13 +322,7 @@ impl Store for Log {
     }
 
     fn advance(&self, session: SessionKey, acked: Progress) {
-        let mut queue = self.shared.queue();
-        let waiting = queue.cursors.entry(session).or_default();
-        waiting.inbox = waiting.inbox.max(acked.inbox);
-        waiting.queue = waiting.queue.max(acked.queue);
-        if queue.cursors_since.is_none() {
-            queue.cursors_since = Some(Instant::now());
-            drop(queue);
+        if self.shared.advance(session, acked) {
             self.shared.wake.notify_one();
         }
     }

@@ -99,7 +99,8 @@ impl Receiver {
             Submitted::Alone(committed) => (WebhookOutcome::Journaled, committed),
             Submitted::Full => return unavailable("too many webhooks wait to be worked off"),
         };
-        match committed.await.unwrap_or(Err(CommitError::Closed)) {
+        let answer = async { committed.await.unwrap_or(Err(CommitError::Closed)) };
+        match store::within_answer_wait(answer).await {
             Ok(outcome) => {
                 if let Outcome::Webhook(done) = outcome {
                     count_done(done);
@@ -119,8 +120,11 @@ impl Receiver {
 
     /// The body alone: a row that cannot be read must not make Meta send the same webhook for days.
     async fn keep(&self, body: Bytes, received_us: u64) -> (WebhookOutcome, Response) {
-        let result: CommitResult =
-            store::commit(&*self.store, Op::Journal(JournalOp { body, received_us })).await;
+        let result: CommitResult = store::within_answer_wait(store::commit(
+            &*self.store,
+            Op::Journal(JournalOp { body, received_us }),
+        ))
+        .await;
         match result {
             Ok(_) => self.durable(WebhookOutcome::Journaled, received_us),
             Err(error) => not_stored(&error),

@@ -90,7 +90,7 @@ async fn carry_out(
     let asker = bearer.asker();
     let op =
         CommandOp { account: asker.account, user: asker.user, command, received_us, report_refusal: false };
-    match store::commit(&*app.store, Op::Command(op)).await? {
+    match store::within_answer_wait(store::commit(&*app.store, Op::Command(op))).await? {
         Outcome::Command(done) => {
             let status = if done.repeated { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, page::json(&Made { message: done.message })).into_response())

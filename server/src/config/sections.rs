@@ -58,6 +58,10 @@ pub(crate) struct Cluster {
     pub(crate) url: store::url::ScyllaUrl,
     /// User and password.
     pub(crate) credentials: Option<(String, Secret)>,
+    /// File with the authorities that sign the nodes' certificates: TLS where it is given.
+    pub(crate) tls_ca_file: Option<PathBuf>,
+    /// Name in the nodes' certificates.
+    pub(crate) tls_server_name: Option<String>,
 }
 
 /// `[auth]`: what tokens are signed with.
@@ -232,7 +236,7 @@ impl Store {
         let password = r.secret(
             "store.password",
             "store.password",
-            "Only with scylla://, and with a user. It crosses the network unencrypted: TLS to the database is not supported yet.",
+            "Only with scylla://, and with a user. It crosses the network unencrypted unless `tls_ca_file` is given.",
         );
         let credentials = match (user, password) {
             (Some(user), Some(password)) => Some((user, password)),
@@ -254,8 +258,19 @@ impl Store {
                 None
             }
         };
+        let tls_ca_file = r.optional_path(
+            "store.tls_ca_file",
+            "/etc/inboxd/scylla-ca.pem",
+            "Only with scylla://: PEM file with the authorities that sign the nodes' certificates. With it every connection to the database is TLS; without it none is.",
+        );
+        let tls_server_name = r.optional(
+            "store.tls_server_name",
+            "scylla.internal",
+            "A name that all nodes' certificates hold. Without it each must hold the host of `url`, or its own IP address.",
+            not_empty,
+        );
         Self {
-            cluster: url.map(|url| Cluster { url, credentials }),
+            cluster: url.map(|url| Cluster { url, credentials, tls_ca_file, tls_server_name }),
             journal_max_bytes: r.number(
                 "store.journal_max_bytes",
                 64 << 20,

@@ -30,6 +30,7 @@ mod restore;
 mod scan;
 mod session;
 mod tables;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -52,6 +53,7 @@ use crate::writer::{Clock, Log};
 
 pub use self::progress::LogSizes;
 pub use self::restore::restore;
+pub use self::tls::Tls;
 
 /// Longest wait for a process that has the store and lives: it may be about to leave (a restart).
 const TAKE_WAIT: Duration = Duration::from_secs(20);
@@ -65,8 +67,10 @@ const THREADS: usize = 2;
 pub struct Access {
     /// Hosts, keyspace, data centre.
     pub url: ScyllaUrl,
-    /// User and password. They go over the network as they are: TLS is not supported yet (ADR 011).
+    /// User and password. They go over the network as they are where there is no TLS.
     pub credentials: Option<(String, String)>,
+    /// Encrypted, to nodes that can prove who they are; `None`: in the clear.
+    pub tls: Option<Tls>,
     /// When slices of the log end and go; the default but for tests.
     pub log: LogSizes,
     /// For tests; the default injects nothing.
@@ -77,7 +81,7 @@ impl Access {
     /// Without credentials.
     #[must_use]
     pub fn new(url: ScyllaUrl) -> Self {
-        Self { url, credentials: None, log: LogSizes::default(), faults: Arc::default() }
+        Self { url, credentials: None, tls: None, log: LogSizes::default(), faults: Arc::default() }
     }
 }
 

@@ -7,6 +7,7 @@
 mod backup;
 mod owners;
 mod proxy;
+mod secure;
 mod slices;
 
 use std::io::Write as _;

@@ -146,6 +146,17 @@ impl Client {
         }
     }
 
+    /// The next packet, however long nothing comes: for those who listen while others decide when it ends.
+    ///
+    /// # Errors
+    /// [`Ending`]
+    pub async fn next_however_late(&mut self) -> Result<Packet, Ending> {
+        match self.kept.pop_front() {
+            Some(packet) => Ok(packet),
+            None => self.receive_for(None).await,
+        }
+    }
+
     /// Sends SUBSCRIBE and gives the codes.
     pub async fn subscribe_with(&mut self, filters: &[(&str, u8)], properties: &Properties) -> Vec<u8> {
         let id = self.new_id();
@@ -299,7 +310,7 @@ impl Client {
             return wanted(&packet).expect("it was just wanted");
         }
         loop {
-            match self.receive_for(what).await {
+            match self.receive_for(Some(what)).await {
                 Ok(packet) => match wanted(&packet) {
                     Some(found) => return found,
                     None => self.kept.push_back(packet),
@@ -310,11 +321,12 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Result<Packet, Ending> {
-        self.receive_for("a packet").await
+        self.receive_for(Some("a packet")).await
     }
 
-    /// The next packet from the wire. DISCONNECT is noted; the end that follows it is the answer.
-    async fn receive_for(&mut self, what: &str) -> Result<Packet, Ending> {
+    /// The next packet from the wire, within the deadline where the wait has a name. DISCONNECT is noted; the end that
+    /// follows it is the answer.
+    async fn receive_for(&mut self, what: Option<&str>) -> Result<Packet, Ending> {
         loop {
             let length =
                 wire::whole_packet(&self.buffer).unwrap_or_else(|why| panic!("{}: {why}", self.name));
@@ -328,9 +340,12 @@ impl Client {
                 continue;
             }
             if self.end.is_none() {
-                let waiting = format!("{}: {what}", self.name);
-                let read = within(&waiting, self.transport.read(&mut self.buffer));
-                self.end = read.await.err();
+                let read = self.transport.read(&mut self.buffer);
+                let read = match what {
+                    Some(what) => within(&format!("{}: {what}", self.name), read).await,
+                    None => read.await,
+                };
+                self.end = read.err();
             }
             if let Some(end) = &self.end {
                 let websocket = end.websocket;

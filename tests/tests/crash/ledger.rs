@@ -205,17 +205,31 @@ impl Ledger {
 
     /// P6, when all is over: every message ends as WhatsApp has it, or as unknown where nobody can know.
     pub(crate) async fn check_sends(&mut self, world: &World) {
-        let settled = until_ok("every send is settled", || async {
-            // Looked at anew each time: what waited behind an unknown send is posted late.
-            let accepted: BTreeSet<_> =
-                world.sim.posts().into_iter().filter_map(|post| post.wamid.and(post.biz_opaque)).collect();
-            let statuses = statuses(&world.api(AGENTS[0]).events_after(0).await);
-            let expected = |message| if accepted.contains(message) { "read" } else { "unknown" };
-            let open: Vec<_> =
-                statuses.iter().filter(|(message, status)| *status != expected(*message)).take(5).collect();
-            if open.is_empty() { Ok(statuses) } else { Err(format!("{open:?}")) }
-        })
-        .await;
+        let mut open = usize::MAX;
+        // As long as it goes on, however slow store and machine are.
+        let settled = loop {
+            let (statuses, unsettled) = until_ok("sends go on being settled", || async {
+                // Looked at anew each time: what waited behind an unknown send is posted late.
+                let accepted: BTreeSet<_> = world
+                    .sim
+                    .posts()
+                    .into_iter()
+                    .filter_map(|post| post.wamid.and(post.biz_opaque))
+                    .collect();
+                let statuses = statuses(&world.api(AGENTS[0]).events_after(0).await);
+                let expected = |message| if accepted.contains(message) { "read" } else { "unknown" };
+                let unsettled = statuses.iter().filter(|(message, status)| *status != expected(*message));
+                let unsettled: Vec<_> =
+                    unsettled.map(|(message, status)| format!("{message} {status}")).collect();
+                let some = || format!("{:?}", &unsettled[..unsettled.len().min(5)]);
+                if unsettled.len() < open { Ok((statuses, unsettled.len())) } else { Err(some()) }
+            })
+            .await;
+            if unsettled == 0 {
+                break statuses;
+            }
+            open = unsettled;
+        };
         world.sim.wait_until_idle(DEADLINE).await.expect("all statuses are delivered");
         assert_eq!(settled.len(), self.commands.len(), "one message a command");
         check_posts(world);

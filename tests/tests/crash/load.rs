@@ -276,7 +276,7 @@ async fn publish_news(client: Client, round: u64, counter: Arc<Counter>) -> Outc
 
 async fn receive_events(mut phone: Client) -> Vec<(u64, bool)> {
     let mut seen = Vec::new();
-    while let Ok(packet) = phone.next().await {
+    while let Ok(packet) = phone.next_however_late().await {
         if let Packet::Publish(publish) = packet {
             let event = tests::event::Event::read(&publish);
             seen.push((event.number(), event.dup));
@@ -288,7 +288,7 @@ async fn receive_events(mut phone: Client) -> Vec<(u64, bool)> {
 
 async fn receive_news(mut keeper: Client) -> Vec<(String, bool)> {
     let mut seen = Vec::new();
-    while let Ok(packet) = keeper.next().await {
+    while let Ok(packet) = keeper.next_however_late().await {
         if let Packet::Publish(publish) = packet {
             seen.push((String::from_utf8(publish.payload).expect("news are text"), publish.dup));
             keeper.ack(publish.id).await;

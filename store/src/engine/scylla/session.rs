@@ -26,6 +26,7 @@ use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::{CqlValue, Row};
 
 use super::tables::{SPACES, applied, lease, shard_log, store_settings};
+use super::tls::Tunnels;
 use super::{Access, migrate};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::url::ScyllaUrl;
@@ -121,7 +122,7 @@ impl Cql {
         let place = place(url);
         let failed = |error: CqlError| OpenError::Engine { path: place.clone(), why: error.0 };
         let session = connect(access).await.map_err(failed)?;
-        let dc = data_centre(&session, url).map_err(failed)?;
+        let dc = data_centre(&session, access).map_err(failed)?;
         migrate::keyspace(&session, url, &dc).await.map_err(failed)?;
         session.use_keyspace(&url.keyspace, false).await.map_err(|e| failed(cql(e)))?;
         migrate::run(&session, &place).await?;
@@ -209,8 +210,17 @@ pub(super) fn place(url: &ScyllaUrl) -> String {
 }
 
 pub(super) async fn connect(access: &Access) -> Result<Session, CqlError> {
-    let mut builder =
-        SessionBuilder::new().known_nodes(&access.url.hosts).connection_timeout(CONNECT_TIMEOUT);
+    let mut builder = SessionBuilder::new().connection_timeout(CONNECT_TIMEOUT);
+    builder = match &access.tls {
+        None => builder.known_nodes(&access.url.hosts),
+        Some(tls) => {
+            let tunnels = Arc::new(Tunnels::new(tls, &access.url.hosts)?);
+            let points = tunnels.contact_points(&access.url.hosts).await?;
+            // A shard-aware port chooses by the port one comes from, which a tunnel cannot pass on.
+            let builder = builder.known_nodes_addr(points).disallow_shard_aware_port(true);
+            builder.address_translator(tunnels)
+        }
+    };
     if let Some((user, password)) = &access.credentials {
         builder = builder.user(user, password);
     }
@@ -218,7 +228,8 @@ pub(super) async fn connect(access: &Access) -> Result<Session, CqlError> {
 }
 
 /// The configured data centre, or that of the first host.
-fn data_centre(session: &Session, url: &ScyllaUrl) -> Result<String, CqlError> {
+fn data_centre(session: &Session, access: &Access) -> Result<String, CqlError> {
+    let url = &access.url;
     let state = session.get_cluster_state();
     let nodes = state.get_nodes_info();
     let known = |dc: &String| nodes.iter().any(|node| node.datacenter.as_ref() == Some(dc));
@@ -227,7 +238,9 @@ fn data_centre(session: &Session, url: &ScyllaUrl) -> Result<String, CqlError> {
         return Some(dc.clone()).filter(known).ok_or_else(missing);
     }
     // A name may stand for several addresses, so the first host is compared where it is an address.
-    let first = url.hosts.first().and_then(|host| host.parse::<std::net::SocketAddr>().ok());
+    // Behind tunnels all nodes are on the loopback.
+    let first = url.hosts.first().filter(|_| access.tls.is_none());
+    let first = first.and_then(|host| host.parse::<std::net::SocketAddr>().ok());
     let named = first.and_then(|first| nodes.iter().find(|node| node.address.ip() == first.ip()));
     let mut centres: Vec<&String> = nodes.iter().filter_map(|node| node.datacenter.as_ref()).collect();
     centres.sort_unstable();
