@@ -201,6 +201,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// `[v311:4.7.1-2] [v311:4.7.1-3] [v5:4.7.1-1] [v5:4.7.1-2] [v5:4.8.2-1] [v5:4.8.2-2]`
     #[test]
     fn names_and_filters_of_the_standard() {
         for good in ["a", "/", "a//b", "a b", "été/x", "$SYS/x"] {
@@ -219,6 +220,7 @@ mod tests {
         }
     }
 
+    /// `[v311:4.7.2-1] [v5:4.7.2-1] [v311:4.7.3-4] [v5:4.7.3-4]`
     #[test]
     fn matching_as_in_the_standards_examples() {
         for (filter, topic, expected) in [

@@ -206,6 +206,7 @@ mod tests {
     }
 
     proptest! {
+        /// `[v311:3.3.2-3] [v5:3.3.2-3] [v311:4.7.2-1] [v5:4.7.2-1]`
         #[test]
         fn the_trie_finds_what_plain_matching_finds(
             filters in prop::collection::vec(filter(), 0..12),

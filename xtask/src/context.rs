@@ -24,9 +24,12 @@ pub(crate) struct Context {
 impl Context {
     /// Asks cargo, so that every way to set a target folder is honoured.
     pub(crate) fn find() -> Result<Self, String> {
+        // As cargo says when it runs us: what was true when we were built may be another checkout with the same target folder.
+        let here =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let output = Command::new(cargo())
             .args(["metadata", "--no-deps", "--format-version", "1", "--locked"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(here)
             .stderr(Stdio::inherit())
             .output()
             .map_err(|e| format!("cannot run cargo metadata: {e}"))?;

@@ -6,6 +6,7 @@ use crate::support::World;
 use crate::support::client::Client;
 use crate::support::packet::{Connect, V5, V311, packet, publish, text};
 
+/// `[v311:3.1.2-5] [v5:3.1.2-23]`
 #[tokio::test]
 async fn qos_1_outlives_the_subscribers_absence() {
     let world = World::start().await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in a helper")]
 
 mod exactly_once;
+mod exchange;
 mod general;
 mod inbox;
 mod life;

@@ -1,7 +1,8 @@
 //! The contract's table of refusals (section 5), row by row, and what breaks the protocol.
 
 use schemas::ErrorCode;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::World;
 use crate::support::client::{Client, End};
@@ -24,6 +25,7 @@ async fn refused_connect(world: &World, connect: &Connect, v5: u8, v311: u8, clo
     }
 }
 
+/// `[v311:3.1.3-9] [v5:3.1.3-8] [v311:3.2.2-6]`
 #[tokio::test]
 async fn connects_that_are_refused() {
     let world = World::start().await;
@@ -186,6 +188,7 @@ async fn subscriptions_that_are_refused() {
 }
 
 /// One packet that breaks a rule: what MQTT 5 says before it closes; 3.1.1 only closes. Others are not disturbed.
+/// `[v311:4.8.0-1] [v5:U45] [v5:4.13.1-1]`
 #[tokio::test]
 async fn broken_packets_end_their_connection_and_no_other() {
     let world = World::start().await;
@@ -261,4 +264,32 @@ async fn websocket_frames_and_packets_are_not_aligned() {
     }
     client.send_ws(Message::Text("x".into())).await;
     assert_eq!(client.ended().await, End::Code(1003));
+}
+
+/// `[v311:6.0.0-3] [v5:6.0.0-3] [v311:6.0.0-4] [v5:6.0.0-4]`: who offers `mqtt`, among others or alone, gets just that; who does
+/// not is not let in.
+#[tokio::test]
+async fn the_websocket_subprotocol_is_mqtt() {
+    let world = World::start().await;
+    for (offered, expected) in [
+        (Some("mqtt"), true),
+        (Some("foo, mqtt"), true),
+        (Some("mqttv3.1"), false),
+        (Some("MQTT"), false),
+        (None, false),
+    ] {
+        let mut request = format!("ws://{}/mqtt", world.ws).into_client_request().unwrap();
+        if let Some(offered) = offered {
+            request.headers_mut().insert("Sec-WebSocket-Protocol", offered.parse().unwrap());
+        }
+        let stream = tokio::net::TcpStream::connect(world.ws).await.unwrap();
+        match tokio_tungstenite::client_async(request, stream).await {
+            Ok((_, response)) => {
+                assert!(expected, "{offered:?}");
+                assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
+            }
+            Err(Error::Http(response)) => assert_eq!((expected, response.status().as_u16()), (false, 400)),
+            Err(other) => panic!("{offered:?}: {other}"),
+        }
+    }
 }

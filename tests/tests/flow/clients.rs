@@ -46,6 +46,7 @@ fn arguments(address: &str, version: &str, id: &str) -> Vec<String> {
     [address, version, id, &token, INBOX, OUTBOX, &command].map(str::to_owned).to_vec()
 }
 
+/// `[v311:7.0.0-2]`
 #[tokio::test]
 async fn paho_follows_the_flow() {
     let python = match python() {

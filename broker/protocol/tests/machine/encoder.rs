@@ -101,6 +101,7 @@ proptest! {
     }
 
     /// `[v5:3.4.2-2] [v5:3.1.2-29]`: a reason string leaves before the packet does.
+    /// `[v5:3.14.2-3]`
     #[test]
     fn acknowledgements_fit_the_client(id in any::<NonZeroU16>(), max in 1_u32..80, problem_info in any::<bool>()) {
         let encoder = Encoder { packet_bytes_max: max, problem_info, ..FIVE };
@@ -118,6 +119,7 @@ proptest! {
     }
 }
 
+/// `[v311:2.2.2-1] [v5:2.1.3-1] [v311:2.3.1-7] [v5:2.2.1-6]`
 #[test]
 fn the_others_read_back() {
     let id = NonZeroU16::new(7).unwrap();

@@ -94,6 +94,16 @@ fn the_client_may_use_all_aliases_and_change_them() {
     assert_eq!(topics, ["a", "b", "c", "b", "c"]);
 }
 
+/// `[v5:3.2.2-18]`: where we take no aliases none is allowed.
+#[test]
+fn a_server_that_takes_no_aliases_refuses_them() {
+    let mut world = World::with(broker_protocol::Limits { topic_alias_max: 0, ..Default::default() });
+    world.send(&connect(5, true, &[]));
+    world.got();
+    world.send(&packet(0x30, &[&text("t")[..], &[3, 0x23, 0, 1]].concat()));
+    assert_eq!(world.got()[0][2], 0x94);
+}
+
 /// `[v5:3.1.2-24] [v5:3.2.2-19] [v5:3.2.2-20]`: whatever small packets the client takes, no larger one leaves; and a
 /// CONNACK that cannot tell our limits leaves them out.
 #[test]

@@ -2,6 +2,7 @@
 //! whatever bytes may come.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in a helper")]
 
+mod answers;
 mod anything;
 mod authentication;
 mod clauses;

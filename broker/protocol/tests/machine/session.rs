@@ -235,6 +235,7 @@ fn a_store_that_is_down_ends_the_connection() {
 }
 
 /// 3.1.1: acknowledged once the report is on disk; at most one report per second for topics.
+/// `[v311:3.3.5-2]`
 #[test]
 fn refusals_of_311_are_reported() {
     let mut world = World::new();

@@ -1,5 +1,6 @@
 //! A client over TCP or WebSocket that sends and gets bytes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
@@ -32,6 +33,8 @@ pub(crate) struct Client {
     wire: Wire,
     pub(crate) level: u8,
     buffer: Vec<u8>,
+    /// Packets put back.
+    unread: VecDeque<Packet>,
     end: Option<End>,
     next_id: u16,
 }
@@ -39,7 +42,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn tcp(address: SocketAddr, level: u8) -> Self {
         let wire = Wire::Tcp(TcpStream::connect(address).await.unwrap());
-        Self { wire, level, buffer: Vec::new(), end: None, next_id: 1 }
+        Self { wire, level, buffer: Vec::new(), unread: VecDeque::new(), end: None, next_id: 1 }
     }
 
     pub(crate) async fn ws(address: SocketAddr, level: u8) -> Self {
@@ -48,7 +51,14 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         let (socket, response) = tokio_tungstenite::client_async(request, stream).await.unwrap();
         assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
-        Self { wire: Wire::Ws(Box::new(socket)), level, buffer: Vec::new(), end: None, next_id: 1 }
+        Self {
+            wire: Wire::Ws(Box::new(socket)),
+            level,
+            buffer: Vec::new(),
+            unread: VecDeque::new(),
+            end: None,
+            next_id: 1,
+        }
     }
 
     /// Connects over TCP and expects to be let in; session present.
@@ -99,7 +109,15 @@ impl Client {
         }
     }
 
+    /// Puts a packet back: it is the last of those that come next.
+    pub(crate) fn unread(&mut self, packet: Packet) {
+        self.unread.push_back(packet);
+    }
+
     fn take(&mut self) -> Option<Packet> {
+        if let Some(packet) = self.unread.pop_front() {
+            return Some(packet);
+        }
         let (length, used) = packet::read_var(self.buffer.get(1..)?)?;
         let total = 1 + used + length;
         if self.buffer.len() < total {
