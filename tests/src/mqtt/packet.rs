@@ -16,14 +16,18 @@ pub enum Version {
 }
 
 /// A message to be published when the connection ends badly.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Will {
     /// Topic.
     pub topic: String,
     /// Payload.
     pub payload: Vec<u8>,
-    /// 0 or 1.
+    /// 0, 1 or 2.
     pub qos: u8,
+    /// To be retained.
+    pub retain: bool,
+    /// MQTT 5.
+    pub properties: Properties,
 }
 
 /// CONNECT.
@@ -87,6 +91,13 @@ impl Connect {
         self
     }
 
+    /// With a will.
+    #[must_use]
+    pub fn will(mut self, will: Will) -> Self {
+        self.will = Some(will);
+        self
+    }
+
     /// MQTT 5: at most so many unacknowledged at once.
     #[must_use]
     pub fn receive_max(mut self, n: u16) -> Self {
@@ -108,7 +119,7 @@ impl Connect {
         out.text("MQTT");
         out.byte(if self.version == Version::V5 { 5 } else { 4 });
         let credentials = if self.token.is_some() { 0xC0 } else { 0 };
-        let will = self.will.as_ref().map_or(0, |will| 0x04 | will.qos << 3);
+        let will = self.will.as_ref().map_or(0, |will| 0x04 | will.qos << 3 | u8::from(will.retain) << 5);
         out.byte(credentials | will | u8::from(self.clean) << 1);
         out.two(self.keep_alive_s);
         if self.version == Version::V5 {
@@ -117,7 +128,7 @@ impl Connect {
         out.text(&self.client_id);
         if let Some(will) = &self.will {
             if self.version == Version::V5 {
-                Properties::none().write(&mut out);
+                will.properties.write(&mut out);
             }
             out.text(&will.topic);
             out.bytes(&will.payload);

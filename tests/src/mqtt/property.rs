@@ -19,6 +19,8 @@ pub mod id {
     pub const SESSION_EXPIRY: u8 = 0x11;
     /// Assigned client identifier.
     pub const ASSIGNED_CLIENT_ID: u8 = 0x12;
+    /// Will Delay Interval.
+    pub const WILL_DELAY: u8 = 0x18;
     /// Reason string.
     pub const REASON_STRING: u8 = 0x1F;
     /// Receive maximum.

@@ -168,7 +168,7 @@ async fn a_will_is_published_when_a_connection_is_lost_and_not_when_it_is_ended(
     let world = World::start().await;
     let mut reader = Client::connect(world.at(), Link::Tcp, &Connect::v5("reader", &reader())).await;
     reader.subscribe("news/#", 1).await;
-    let will = Will { topic: "news/wills".into(), payload: b"lost".to_vec(), qos: 1 };
+    let will = Will { topic: "news/wills".into(), payload: b"lost".to_vec(), qos: 1, ..Will::default() };
     for version in [Version::V311, Version::V5] {
         let connect = Connect { will: Some(will.clone()), ..Connect::new(version, "mortal", &writer()) };
         Client::connect(world.at(), Link::Tcp, &connect).await.disconnect().await;
@@ -181,7 +181,7 @@ async fn a_will_is_published_when_a_connection_is_lost_and_not_when_it_is_ended(
     assert_eq!(writes(&world).await.publish("news/today", "no will").await.code, 0);
     assert_eq!(text(&reader.message().await), "no will");
     // A will is a publish like any other.
-    let will = Will { topic: "user/alice/outbox".into(), payload: b"{}".to_vec(), qos: 1 };
+    let will = Will { topic: "user/alice/outbox".into(), payload: b"{}".to_vec(), qos: 1, ..Will::default() };
     let connect = Connect { will: Some(will), ..Connect::v5("mortal", &writer()) };
     let refused = Client::try_connect(world.at(), Link::Tcp, &connect).await.err().expect("refused");
     assert_eq!(refused.code, 0x87);

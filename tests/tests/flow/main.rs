@@ -11,5 +11,8 @@ mod isolation;
 mod operations;
 mod outbound_o1_o10;
 mod refusals;
+mod retained;
 mod sessions_i7_i8;
+mod shares;
 mod sync_s1_s4;
+mod wills;
