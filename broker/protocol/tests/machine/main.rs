@@ -10,5 +10,6 @@ mod connect;
 mod encoder;
 mod exactly_once;
 mod limits;
+mod retained;
 mod session;
 mod world;

@@ -84,6 +84,8 @@ pub(crate) struct World {
     /// The store answers only when told to.
     pub(crate) hold: bool,
     pub(crate) held: Vec<(u64, Request)>,
+    /// The store has no answer to requests for retained messages.
+    pub(crate) refuse_replays: bool,
     pub(crate) submitted: Vec<Request>,
     pub(crate) told: Vec<Told>,
     pub(crate) other: Vec<Action>,
@@ -109,6 +111,7 @@ impl World {
             queue: BTreeMap::new(),
             hold: false,
             held: Vec::new(),
+            refuse_replays: false,
             submitted: Vec::new(),
             told: Vec::new(),
             other: Vec::new(),
@@ -295,6 +298,7 @@ impl World {
                     return self.store(token, *request);
                 }
             }
+            Request::Replay if self.refuse_replays => Answer::Unavailable,
             Request::Replay => {
                 let page = self.stored.retained.len().min(RETAINED_PAGE);
                 for message in self.stored.retained.drain(..page).collect::<Vec<_>>() {
