@@ -65,6 +65,26 @@ async fn paho_follows_the_flow() {
     }
 }
 
+/// With a token whose `acl` is `#` both ways inboxd is a broker like any other, for a program that knows nothing of it.
+#[tokio::test]
+async fn paho_uses_it_as_a_general_broker() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => return skip("paho", &why),
+    };
+    let world = World::start().await;
+    let token = Token::of(ACME, "anybody").acl(&["#"], &["#"]).sign();
+    for version in ["4", "5"] {
+        for address in [format!("tcp://{}", world.at().mqtt), format!("ws://{}/mqtt", world.at().http)] {
+            let prefix = format!("{version}-{}", &address[..2]);
+            let mut command = Command::new(&python);
+            command.arg(script("paho_broker.py")).args([&address, version, &prefix, &token]);
+            let lines = Program::start(&mut command).finish().await;
+            assert_eq!(lines.last().map(String::as_str), Some("done"), "{prefix}: {lines:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn mqtt_js_follows_the_flow() {
     let (node, folder) = match mqtt_js() {
