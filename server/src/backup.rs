@@ -93,7 +93,7 @@ pub(crate) fn source(config: &Config, admin: Option<&str>) -> Result<Source, Fai
         return Ok(Source::Server(url.trim_end_matches('/').to_owned()));
     }
     let moment = match &config.store.cluster {
-        Some(cluster) => scylla::snapshot(wire::access(cluster)?, wire::now()),
+        Some(url) => scylla::snapshot(wire::access(url, &config.store.login)?, wire::now()),
         None => embedded::snapshot(&wire::store_folder(config), wire::sizes(config), wire::now()),
     };
     match moment {

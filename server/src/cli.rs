@@ -70,6 +70,23 @@ pub(crate) enum Command {
         after_help = "Example:\n  inboxd restore /var/backups/inboxd/monday --config /etc/inboxd/inboxd.toml"
     )]
     Restore(RestoreArgs),
+    /// Copy the store to another engine or folder and compare every row; the server must be stopped
+    #[command(after_help = "Examples:\n  \
+        inboxd migrate --to scylla://10.0.0.7,10.0.0.8/inboxd      # then set store.url to it\n  \
+        inboxd migrate --to embedded:/srv/inboxd                   # then set data_dir to that folder\n  \
+        inboxd migrate --to embedded --json                        # from ScyllaDB into data_dir\n\n\
+        Stopped or killed, it goes on when it is run again. The source stays as it is: never start a server on both.")]
+    Migrate(MigrateArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct MigrateArgs {
+    /// Where to: `embedded` (data_dir), `embedded:DIR` (DIR as data_dir), or `scylla://…`; it must hold no store
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -12,6 +12,7 @@ mod demo;
 mod http;
 mod keys;
 mod metrics;
+mod migrate;
 mod open_files;
 mod restore;
 mod send;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(cli.config, &args),
         Command::Backup(args) => backup::run(cli.config, &args),
         Command::Restore(args) => restore::run(cli.config, &args),
+        Command::Migrate(args) => migrate::run(cli.config, &args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

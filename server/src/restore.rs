@@ -24,9 +24,9 @@ pub(crate) fn run(config: Option<PathBuf>, args: &RestoreArgs) -> Result<(), Fai
     };
     let epoch = Epoch(epoch.0);
     let (place, restored) = match &config.store.cluster {
-        Some(cluster) => {
-            let place = format!("keyspace {}", cluster.url.keyspace);
-            (place, scylla::restore(&args.dir, wire::access(cluster)?, epoch, progress))
+        Some(url) => {
+            let place = format!("keyspace {}", url.keyspace);
+            (place, scylla::restore(&args.dir, wire::access(url, &config.store.login)?, epoch, progress))
         }
         None => {
             let sizes = wire::sizes(&config);

@@ -14,13 +14,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use schemas::{AccountId, Epoch, Millis};
 use store::Store;
 use store::engine::{embedded, scylla};
+use store::url::ScyllaUrl;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::config::{
-    AuthKeys, Cluster, Config, ENV_PREFIX, OnUnknown, ProxiedListener, Refused311, Retention, Secret,
+    AuthKeys, Config, ENV_PREFIX, Login, OnUnknown, ProxiedListener, Refused311, Retention, Secret,
 };
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
@@ -28,7 +29,7 @@ use crate::tls::Certificates;
 use crate::{Failure, http, web};
 
 /// The store's folder in `data_dir`.
-const STORE_FOLDER: &str = "store";
+pub(crate) const STORE_FOLDER: &str = "store";
 /// How often the store is asked whether its writer lives. It can only be cured by a new start, so the process ends.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
@@ -274,7 +275,7 @@ pub(crate) fn now() -> Millis {
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     match &config.store.cluster {
-        Some(cluster) => open_cluster(config, cluster),
+        Some(url) => open_cluster(config, url),
         None => open_embedded(config),
     }
 }
@@ -291,23 +292,23 @@ fn store_settings(config: &Config) -> Result<store::Settings, Failure> {
 }
 
 /// Where the cluster is, and as whom to go there.
-pub(crate) fn access(cluster: &Cluster) -> Result<scylla::Access, Failure> {
-    let mut access = scylla::Access::new(cluster.url.clone());
-    if let Some((user, password)) = &cluster.credentials {
+pub(crate) fn access(url: &ScyllaUrl, login: &Login) -> Result<scylla::Access, Failure> {
+    let mut access = scylla::Access::new(url.clone());
+    if let Some((user, password)) = &login.credentials {
         let password = std::str::from_utf8(password.bytes())
             .map_err(|_| Failure::Usage("store.password: is not UTF-8".to_owned()))?;
         access.credentials = Some((user.clone(), password.to_owned()));
     }
-    if let Some(file) = &cluster.tls_ca_file {
+    if let Some(file) = &login.tls_ca_file {
         let authorities = std::fs::read(file)
             .map_err(|e| Failure::Usage(format!("store.tls_ca_file {}: {e}", file.display())))?;
-        access.tls = Some(scylla::Tls { authorities, server_name: cluster.tls_server_name.clone() });
+        access.tls = Some(scylla::Tls { authorities, server_name: login.tls_server_name.clone() });
     }
     Ok(access)
 }
 
-fn open_cluster(config: &Config, cluster: &Cluster) -> Result<Arc<dyn Store>, Failure> {
-    let access = access(cluster)?;
+fn open_cluster(config: &Config, url: &ScyllaUrl) -> Result<Arc<dyn Store>, Failure> {
+    let access = access(url, &config.store.login)?;
     // Keys and tokens of this process still stand in `data_dir`.
     keys::create_folder(&config.data_dir)
         .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;

@@ -28,6 +28,7 @@ mod error;
 mod history;
 mod keys;
 pub mod metrics;
+pub mod migrate;
 mod ops;
 mod plan;
 mod read;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) use listen::{ProxiedListener, Tls};
 pub(crate) use print::all_keys;
 pub(crate) use reader::ReadFile;
-pub(crate) use sections::{AuthKeys, Cluster, Config, Log, LogFormat, Refused311, Retention};
+pub(crate) use sections::{AuthKeys, Config, Log, LogFormat, Login, Refused311, Retention};
 pub(crate) use source::{ENV_PREFIX, Origin, Sources};
 pub(crate) use whatsapp::{OnUnknown, WhatsAppNumber};
 

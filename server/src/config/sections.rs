@@ -42,7 +42,9 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Store {
     /// Where the store is, if not in `data_dir`.
-    pub(crate) cluster: Option<Cluster>,
+    pub(crate) cluster: Option<store::url::ScyllaUrl>,
+    /// How to be let in at a ScyllaDB, also at one to migrate to.
+    pub(crate) login: Login,
     /// Most bytes of journals on disk.
     pub(crate) journal_max_bytes: u64,
     /// Most bytes of one table in memory.
@@ -51,11 +53,9 @@ pub(crate) struct Store {
     pub(crate) min_free_bytes: u64,
 }
 
-/// A store on ScyllaDB.
+/// How to be let in at a ScyllaDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cluster {
-    /// Hosts and keyspace.
-    pub(crate) url: store::url::ScyllaUrl,
+pub(crate) struct Login {
     /// User and password.
     pub(crate) credentials: Option<(String, Secret)>,
     /// File with the authorities that sign the nodes' certificates: TLS where it is given.
@@ -232,7 +232,12 @@ impl Store {
             "embedded: in data_dir, nothing to install, one machine. Or a ScyllaDB: scylla://host1[:port],host2/keyspace?dc=dc1&rf=3; without dc the first host's, without rf 3.",
             store_url,
         );
-        let user = r.optional("store.user", "inboxd", "Only with scylla://: as whom to log in.", not_empty);
+        let user = r.optional(
+            "store.user",
+            "inboxd",
+            "Only with scylla://, or to migrate to one: as whom to log in.",
+            not_empty,
+        );
         let password = r.secret(
             "store.password",
             "store.password",
@@ -270,7 +275,8 @@ impl Store {
             not_empty,
         );
         Self {
-            cluster: url.map(|url| Cluster { url, credentials, tls_ca_file, tls_server_name }),
+            cluster: url,
+            login: Login { credentials, tls_ca_file, tls_server_name },
             journal_max_bytes: r.number(
                 "store.journal_max_bytes",
                 64 << 20,

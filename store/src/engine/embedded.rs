@@ -24,6 +24,8 @@ use super::{Batch, Each, KeyRange, Order, Rows};
 use crate::Store;
 use crate::backup::{self, BackupError, Snapshot};
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::migrate as moving;
+use crate::migrate::{MigrateError, Migrated};
 use crate::rows::Table;
 use crate::settings::Settings;
 use crate::writer::{Clock, Log};
@@ -127,8 +129,9 @@ pub fn snapshot(path: &Path, sizes: Sizes, now: Millis) -> Result<Snapshot, Open
     Ok(Snapshot { rows: Arc::new(rows), epoch, taken_at: now })
 }
 
-/// Beside the folder of a store that is being made or restored: whole under its own name, or not there.
+/// Beside the folder of a store that is being made, restored or copied to: whole under its own name, or not there.
 const MAKING: &str = "making";
+const MIGRATING: &str = "migrating";
 const RESTORING: &str = "restoring";
 
 /// Makes a store of a backup, under another epoch. The folder must be empty or missing.
@@ -153,6 +156,30 @@ pub fn restore(
         let rows = Fjall::open(partial, sizes).map_err(why)?;
         backup::fill(&rows, reader, epoch, progress)
     })
+}
+
+/// Copies a store into a folder that is empty or missing, going on where an earlier attempt ended.
+///
+/// # Errors
+/// [`MigrateError`]; nothing is at `path` then, and the next attempt goes on.
+pub fn migrate(
+    source: &Snapshot,
+    path: &Path,
+    sizes: Sizes,
+    progress: &mut moving::Progress<'_>,
+) -> Result<Migrated, MigrateError> {
+    let shown = path.display().to_string();
+    if folder::holds_something(path) {
+        return Err(MigrateError::Occupied(shown));
+    }
+    let failed = |e: std::io::Error| MigrateError::Place { place: shown.clone(), why: e.to_string() };
+    let partial = path.with_extension(MIGRATING);
+    let migrated = {
+        let rows = open_tables(&partial, sizes)?;
+        moving::copy(source, &*rows, &shown, progress)?
+    };
+    folder::rename(&partial, path).map_err(failed)?;
+    Ok(migrated)
 }
 
 /// Checks every invariant of the store in a folder that no process has open; changes nothing.

@@ -52,7 +52,7 @@ use crate::url::ScyllaUrl;
 use crate::writer::{Clock, Log};
 
 pub use self::progress::LogSizes;
-pub use self::restore::restore;
+pub use self::restore::{migrate, restore};
 pub use self::tls::Tls;
 
 /// Longest wait for a process that has the store and lives: it may be about to leave (a restart).

@@ -1,13 +1,16 @@
 //! Snapshots of a working store: what they show does not move, and a backup of one becomes a store on either engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schemas::{Epoch, EventData, Seq, Status};
-use store::InboxKey;
+use schemas::{Epoch, EventData, Millis, Seq, Status};
 use store::backup::{BackupError, Restored, Snapshot};
-use store::conformance::{World, account_id, inbound, status, to_ana, user_id};
+use store::conformance::{Engine, World, account_id, inbound, status, to_ana, user_id};
 use store::engine::{embedded, scylla};
+use store::migrate::MigrateError;
+use store::verify::Report;
+use store::{Clock, InboxKey, Settings, Store};
 
 use crate::{Keyspace, server};
 
@@ -94,4 +97,55 @@ async fn a_moment_stands_still_whatever_is_committed_and_removed_meanwhile() {
     assert_eq!(texts(&copy).await, expected);
     copy.finish().await;
     world.finish().await;
+}
+
+/// From the embedded store to the cluster and back, and stopped on the way: every row, byte for byte, under one epoch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_moves_to_the_cluster_and_back() {
+    let Some(server) = server() else { return };
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let (here, back) = (home.path().join("here"), home.path().join("back"));
+    let messages =
+        std::env::var("INBOXD_MIGRATE_MESSAGES").map_or(3 * MESSAGES, |n| n.parse().expect("a number"));
+    let world = World::new(Embedded(here.clone())).await;
+    let updates = |part: &[u64]| {
+        part.iter().map(|n| inbound(&format!("wamid.{n}"), &n.to_string(), world.now())).collect()
+    };
+    for part in (0..messages).collect::<Vec<_>>().chunks(store::WEBHOOK_EFFECTS_MAX) {
+        world.webhook(updates(part)).await;
+    }
+    world.finish().await;
+    let sizes = embedded::Sizes::default;
+    let moment = || embedded::snapshot(&here, sizes(), Millis(1)).expect("a store");
+    let keyspace = Keyspace::new(&server);
+    let stopped = scylla::migrate(&moment(), keyspace.0.clone(), &mut |_, _| false);
+    assert!(matches!(stopped, Err(MigrateError::Stopped)), "{stopped:?}");
+    let half = scylla::snapshot(keyspace.0.clone(), Millis(1)).map(drop);
+    assert!(half.as_ref().is_err_and(|error| error.to_string().contains("migrate")), "{half:?}");
+
+    let there = scylla::migrate(&moment(), keyspace.0.clone(), &mut |_, _| true).expect("it is moved");
+    let again = scylla::migrate(&moment(), keyspace.0.clone(), &mut |_, _| true);
+    assert!(matches!(again, Err(MigrateError::Occupied(_))), "{again:?}");
+    let of_cluster = scylla::snapshot(keyspace.0.clone(), Millis(1)).expect("a store");
+    let home_again =
+        embedded::migrate(&of_cluster, &back, sizes(), &mut |_, _| true).expect("it is moved back");
+    assert_eq!((there.tables, there.epoch), (home_again.tables, home_again.epoch));
+    drop(of_cluster);
+    let of_back = embedded::snapshot(&back, sizes(), Millis(1)).expect("a store");
+    let (first, last) =
+        (back_up(&moment(), &home.path().join("b1")), back_up(&of_back, &home.path().join("b2")));
+    assert!(first == last, "every byte of every row");
+}
+
+struct Embedded(PathBuf);
+
+impl Engine for Embedded {
+    fn open(&self, settings: Settings, clock: Clock) -> Arc<dyn Store> {
+        embedded::open(&self.0, embedded::Sizes::default(), settings, clock).expect("the store opens")
+    }
+
+    fn verify(&self) -> Report {
+        let sizes = embedded::Sizes::default();
+        embedded::verify(&self.0, sizes, &mut |_, _, _| {}).expect("the store is readable")
+    }
 }

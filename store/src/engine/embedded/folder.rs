@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// Is anything in the folder?
@@ -26,22 +27,31 @@ pub(super) fn make_whole<T, E>(
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
         }
-        path.parent().map_or(Ok(()), make_folders)
+        path.parent().map_or(Ok(()), make_folders)?;
+        // Everybody's messages come in here: its owner reads them, nobody else.
+        fs::DirBuilder::new().mode(0o700).create(&partial)
     };
     prepare().map_err(&failed)?;
     let made = make(&partial).inspect_err(|_| drop(fs::remove_dir_all(&partial)))?;
-    let finish = || fs::rename(&partial, &path).and_then(|()| path.parent().map_or(Ok(()), sync));
-    finish().map_err(&failed)?;
+    rename(&partial, &path).map_err(&failed)?;
     Ok(made)
 }
 
-/// Makes a folder and those above it that are missing, each with its name on disk.
+/// Gives a folder that is whole its name.
+pub(super) fn rename(partial: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(partial, path)?;
+    std::path::absolute(path)?.parent().map_or(Ok(()), sync)
+}
+
+/// Makes a folder and those above it that are missing, and puts their names on disk: also of those that somebody made
+/// a moment ago.
 fn make_folders(path: &Path) -> io::Result<()> {
-    let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.is_dir()).collect();
-    for folder in missing.into_iter().rev() {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => folder.parent().map_or(Ok(()), sync)?,
+    fs::create_dir_all(path)?;
+    for folder in path.ancestors() {
+        match sync(folder) {
+            // Somebody else's, and older than this store.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
         }
     }
     Ok(())
@@ -62,7 +72,6 @@ mod tests {
         let path = home.path().join("a/b/store");
         let plain = |error: io::Error| error;
         let failed = make_whole(&path, "making", plain, |partial| {
-            fs::create_dir(partial)?;
             fs::write(partial.join("half"), "x")?;
             Err::<(), io::Error>(io::Error::other("no"))
         });
@@ -70,9 +79,7 @@ mod tests {
         // What a cut left.
         fs::create_dir(path.with_extension("making")).unwrap();
         fs::write(path.with_extension("making").join("half"), "x").unwrap();
-        let made = make_whole(&path, "making", plain, |partial| {
-            fs::create_dir(partial).and_then(|()| fs::write(partial.join("all"), "y"))
-        });
+        let made = make_whole(&path, "making", plain, |partial| fs::write(partial.join("all"), "y"));
         made.unwrap();
         let names: Vec<_> = path.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["all"]);

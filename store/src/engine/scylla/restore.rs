@@ -1,8 +1,9 @@
-//! A store made of a backup, in a keyspace that holds none.
+//! A store made of a backup or of another store, in a keyspace that holds none.
 //!
 //! A folder can be renamed when it is complete, a keyspace cannot: so a row says that the store is being made, as its
 //! first and until its last, and nobody opens it meanwhile. Done again after a crash, it begins by removing what is there.
-//! Not here: what is done with the rows (`backup`).
+//! Not here: what is done with the rows (`backup`,
+//! `migrate`).
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use super::{Access, Scylla, session};
 use crate::backup::{self, BackupError, Restored};
 use crate::engine::{Batch, KeyRange, Order, Rows};
 use crate::error::{OpenError, ReadError};
+use crate::migrate as moving;
+use crate::migrate::{MigrateError, Migrated};
 use crate::rows::{Table, keys};
 
 /// Rows removed at once.
@@ -27,6 +30,7 @@ fn is_half(rows: &dyn Rows) -> Result<bool, ReadError> {
 
 /// A store that is only half there is not opened.
 pub(super) fn refuse_half(rows: &dyn Rows, place: &str) -> Result<(), OpenError> {
+    moving::refuse_half(rows, place)?;
     if is_half(rows)? {
         let why = "a restore into it did not end: run `inboxd restore` again".to_owned();
         return Err(OpenError::Engine { path: place.to_owned(), why });
@@ -51,13 +55,30 @@ pub fn restore(
     fill_empty(&rows, &place, || backup::fill(&rows, reader, epoch, progress))
 }
 
+/// Copies a store into a keyspace that holds none, or what an earlier attempt copied.
+///
+/// # Errors
+/// [`MigrateError`]; what is in the keyspace then is not opened by anybody, and the next attempt goes on.
+pub fn migrate(
+    source: &backup::Snapshot,
+    access: Access,
+    progress: &mut moving::Progress<'_>,
+) -> Result<Migrated, MigrateError> {
+    let place = session::place(&access.url);
+    let rows = Scylla::open(access, Duration::ZERO)?;
+    if is_half(&rows)? {
+        return Err(MigrateError::Changed(place));
+    }
+    moving::copy(source, &rows, &place, progress)
+}
+
 /// Runs `fill` on rows that hold no store, marked while it runs.
 fn fill_empty<T>(
     rows: &dyn Rows,
     place: &str,
     fill: impl FnOnce() -> Result<T, BackupError>,
 ) -> Result<T, BackupError> {
-    if is_half(rows)? {
+    if is_half(rows)? || moving::is_half(rows)? {
         clear(rows)?;
     } else if rows.get(&keys::meta("format"))?.is_some() {
         return Err(BackupError::Occupied(place.to_owned()));
