@@ -170,6 +170,7 @@ pub fn keeper() -> SessionOpen {
         agent: true,
         clean: false,
         expiry_s: u32::MAX,
+        will: None,
     }
 }
 
@@ -210,6 +211,7 @@ pub fn op(world: &World, n: usize, act: Act) -> Op {
         Act::Publish { large: is_large } => Op::Publish(Publish {
             account: account_id("acme"),
             publisher: SessionKey(0),
+            report_refusal: None,
             message: Publication {
                 topic: "news/today".into(),
                 payload: large(format!("news {n} "), is_large).into(),
