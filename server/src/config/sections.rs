@@ -224,14 +224,8 @@ impl Config {
     }
 }
 
-impl Store {
+impl Login {
     fn take(r: &mut Reader<'_>) -> Self {
-        let url = r.parsed(
-            "store.url",
-            "embedded",
-            "embedded: in data_dir, nothing to install, one machine. Or a ScyllaDB: scylla://host1[:port],host2/keyspace?dc=dc1&rf=3; without dc the first host's, without rf 3.",
-            store_url,
-        );
         let user = r.optional(
             "store.user",
             "inboxd",
@@ -274,9 +268,22 @@ impl Store {
             "A name that all nodes' certificates hold. Without it each must hold the host of `url`, or its own IP address.",
             not_empty,
         );
+        Self { credentials, tls_ca_file, tls_server_name }
+    }
+}
+
+impl Store {
+    fn take(r: &mut Reader<'_>) -> Self {
+        let url = r.parsed(
+            "store.url",
+            "embedded",
+            "embedded: in data_dir, nothing to install, one machine. Or a ScyllaDB: scylla://host1[:port],host2/keyspace?dc=dc1&rf=3; without dc the first host's, without rf 3.",
+            store_url,
+        );
+        let login = Login::take(r);
         Self {
             cluster: url,
-            login: Login { credentials, tls_ca_file, tls_server_name },
+            login,
             journal_max_bytes: r.number(
                 "store.journal_max_bytes",
                 64 << 20,
