@@ -10,6 +10,7 @@ const CATCHUP: &str = "inboxd_session_catchup_seconds";
 const DELIVERY: &str = "inboxd_delivery_seconds";
 const REFUSED: &str = "inboxd_broker_publishes_refused_total";
 const DROPPED: &str = "inboxd_broker_dropped_total";
+const MISSED: &str = "inboxd_broker_missed_messages_total";
 const TURNED_AWAY: &str = "inboxd_broker_connections_refused_total";
 const HANDSHAKES: &str = "inboxd_broker_handshakes";
 const THROTTLED: &str = "inboxd_broker_throttled_total";
@@ -129,6 +130,10 @@ pub fn describe() {
         "First byte received until a device's PUBACK"
     );
     metrics::describe_counter!(REFUSED, "Publishes refused for good, by code");
+    metrics::describe_counter!(
+        MISSED,
+        "General messages that retention removed before their session got them"
+    );
     metrics::describe_counter!(DROPPED, "Messages dropped that nobody was promised, by reason");
     metrics::describe_counter!(TURNED_AWAY, "Connections not let in, by reason");
     metrics::describe_gauge!(HANDSHAKES, "Connections that have not been let in yet");
@@ -158,7 +163,7 @@ fn register() {
     for why in TurnedAway::ALL {
         metrics::counter!(TURNED_AWAY, "reason" => why.as_str()).increment(0);
     }
-    for counter in [PANICS, BUS_REBUILDS, THROTTLED, STALLED] {
+    for counter in [PANICS, BUS_REBUILDS, MISSED, THROTTLED, STALLED] {
         metrics::counter!(counter).increment(0);
     }
     for why in [Dropped::QoS0, Dropped::Slow, Dropped::TooLarge, Dropped::Will, Dropped::Typing, Dropped::Bus]
@@ -208,6 +213,7 @@ pub(crate) fn told(told: Told) {
         Told::OutOfOrder => {
             metrics::counter!(VIOLATIONS, "id" => InvariantId::P2.as_str()).increment(1);
         }
+        Told::Missed { count } => metrics::counter!(MISSED).increment(count),
         Told::DroppedWill => count_dropped(Dropped::Will),
     }
 }

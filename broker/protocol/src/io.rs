@@ -219,6 +219,11 @@ pub enum Told {
     TooLarge,
     /// A live message was dropped because the client is slow.
     DroppedSlow,
+    /// Messages of the session's queue were removed by retention before it got them.
+    Missed {
+        /// How many.
+        count: u64,
+    },
     /// A number came out of order: promise P2 is broken.
     OutOfOrder,
     /// A command of a will could not be read or stored in order: the will was dropped.

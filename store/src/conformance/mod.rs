@@ -320,6 +320,7 @@ macro_rules! conformance_suite {
             an_inbox_keeps_no_more_than_so_many_events,
             what_is_kept_for_days_is_forgotten_then,
             expired_sessions_go_by_themselves,
+            a_queue_keeps_no_more_than_an_inbox,
         );
     };
     (@cases $engine:expr, $($case:ident,)+) => {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use schemas::{QoS, Seq, Status};
 
 use super::session::FOR_EVER;
+use super::topics::NOBODY;
 use super::{World, account_id, inbound, status, to_ana, user_id};
 use crate::{InboxCursor, InboxKey, InboxStart, Op, Outcome, Progress, SessionClose};
 
@@ -169,4 +170,35 @@ pub async fn expired_sessions_go_by_themselves(world: &mut World) {
     assert_eq!((left["subscription"], left["cursor"]), (1, 0));
     let again = world.connect("alice", "desk", false, expiry_s).await;
     assert!(again.present && again.connection > online.connection, "the one that was online is there");
+}
+
+/// By age and by number; the newest one stays, so that its number tells how many went.
+pub async fn a_queue_keeps_no_more_than_an_inbox(world: &mut World) {
+    world.settings.retention.inbox_max_events = 3;
+    world.reopen().await;
+    let phone = world.connect("alice", "phone", false, FOR_EVER).await;
+    world.subscribe(&phone, "t", None).await;
+    world.disconnect(&phone, Progress::default()).await;
+    let waiting = async |world: &World, expected: &[u64]| {
+        world
+            .swept("the queue is shortened", async |world: &World| {
+                // Not from memory, which may hold what is gone on disk a little longer.
+                let page = world.store.queue(phone.session, 0, 100).await.expect("the queue is read");
+                let numbers: Vec<u64> = page.messages.iter().map(|queued| queued.n).collect();
+                (numbers == expected).then_some(())
+            })
+            .await;
+    };
+    for _ in 0..5 {
+        world.publish("acme", NOBODY, "t", "x").await;
+    }
+    world.pass(HOUR_MS);
+    waiting(world, &[3, 4, 5]).await;
+    world.pass(30 * DAY_MS);
+    waiting(world, &[5]).await;
+    world.reopen().await;
+    let phone = world.connect("alice", "phone", false, FOR_EVER).await;
+    assert_eq!((phone.queue_acked, phone.queue_head), (0, 5), "one to four are missing");
+    world.publish("acme", NOBODY, "t", "x").await;
+    assert_eq!(world.queue(&phone, 5).await[0].n, 6);
 }

@@ -38,8 +38,16 @@ const MESSAGES_LAG_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// The order of a round. Messages last: see the module.
-const TABLES: [Table; 7] =
-    [Table::Inbox, Table::Journal, Table::Dedupe, Table::Parked, Table::Session, Table::Retained, Table::Log];
+const TABLES: [Table; 8] = [
+    Table::Inbox,
+    Table::Journal,
+    Table::Dedupe,
+    Table::Parked,
+    Table::Session,
+    Table::Retained,
+    Table::Queue,
+    Table::Log,
+];
 
 /// Where retention stands.
 pub(super) struct Sweep {
@@ -133,6 +141,7 @@ impl Plan {
             let from = std::mem::take(&mut round.from);
             let go_on = match table {
                 Table::Inbox => self.sweep_inboxes(view, round.now, from, &mut budget)?,
+                Table::Queue => self.sweep_queues(view, round.now, from, &mut budget)?,
                 Table::Session => self.sweep_sessions(view, round.now, from, &mut budget)?,
                 Table::Retained => self.sweep_retained(view, round.now, from, &mut budget)?,
                 Table::Log => self.sweep_messages(view, round.now, from, &mut budget)?,

@@ -210,6 +210,7 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         queue: Window::at(opened.queue_acked, opened.sent.queue),
         loose: Loose::default(),
         replay: Replay::None,
+        missed: 0,
         window_max: usize::from(opening.receive_max.min(limits.window_max)),
         queue_first: false,
         reported_ms: None,

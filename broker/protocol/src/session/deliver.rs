@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use schemas::topic::{self, UserTopic, UserTopicKind};
-use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, QoS, Seq, UserId};
+use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, PublishProperties, QoS, Seq, UserId};
 
 use super::window::{GAP_ID, INBOX_BASE, QUEUE_BASE, Stage, Window, id};
 use super::{Online, Phase, Session};
@@ -25,6 +25,8 @@ use crate::io::{
     Action, InboxEvent, InboxPage, LiveMessage, Now, Output, Progress, QueueMessage, QueuePage, Told,
 };
 
+/// User property that says how many messages before this one retention removed (contract, section 5).
+const MISSED: &str = "missed";
 /// After reading has failed, it is tried again after so many milliseconds.
 const READ_RETRY_MS: u64 = 500;
 /// Most events asked for at once.
@@ -340,6 +342,7 @@ impl Online {
             if message.n <= self.queue.sent || self.queue.passes(message.n) {
                 continue;
             }
+            self.note_missed(message.n, out);
             if out.bytes.len() >= high || self.room() == 0 || !self.queue.id_is_free(message.n) {
                 return;
             }
@@ -369,6 +372,8 @@ impl Online {
         if !dup && waited_s > 0 && expiry_s.is_some_and(|expiry| expiry <= waited_s) {
             return;
         }
+        let announced = self.announcing(properties);
+        let properties = announced.as_ref().or(properties);
         let sent = self.write(
             &PublishOut {
                 topic: &message.topic,
@@ -392,6 +397,26 @@ impl Online {
             // [v5:3.1.2-25]
             (false, _) => Self::tell(out, Told::TooLarge),
         }
+    }
+
+    /// Numbers before this one are not there: retention removed them before they were read.
+    fn note_missed(&mut self, n: u64, out: &mut Output) {
+        let count = n - self.queue.sent - 1;
+        if count > 0 {
+            self.queue.sent = n - 1;
+            self.missed += count;
+            Self::tell(out, Told::Missed { count });
+        }
+    }
+
+    /// The properties of the next message, with what the client has missed; `None` where there is nothing to say.
+    fn announcing(&mut self, properties: Option<&PublishProperties>) -> Option<PublishProperties> {
+        let missed = std::mem::take(&mut self.missed);
+        (missed > 0).then(|| {
+            let mut properties = properties.cloned().unwrap_or_default();
+            properties.user_properties.push((MISSED.to_owned(), missed.to_string()));
+            properties
+        })
     }
 
     pub(super) fn publication(

@@ -101,6 +101,8 @@ struct Online {
     loose: Loose,
     /// Retained messages that its subscriptions have not got.
     replay: Replay,
+    /// Messages of the queue that are gone and not announced yet.
+    missed: u64,
     /// Deliveries in flight that the client takes, or we allow.
     window_max: usize,
     /// Which of the two sources was asked first the last time: they take turns.

@@ -1,6 +1,6 @@
 //! RETAIN and wills, as far as a session's own part in them goes: what the store does is the store's to test.
 
-use broker_protocol::{Cause, Request};
+use broker_protocol::{Cause, Request, Told};
 use schemas::{Publication, QoS};
 
 use crate::world::{RETAINED_PAGE, World, connect, delivered, message, packet, puback, subscribe, text};
@@ -93,6 +93,27 @@ fn a_page_that_fails_is_asked_for_again() {
         world.ring();
     }
     assert!(world.closed.is_some());
+}
+
+/// What retention took of the queue is told with the next message.
+#[test]
+fn what_is_missing_is_announced() {
+    for (level, announced) in [(5, true), (4, false)] {
+        let mut world = World::new();
+        world.send(&connect(level, false, &[]));
+        world.send(&subscribe(level, "t", 1));
+        world.enqueue(1, message("t", b"x"));
+        world.got();
+        world.enqueue(5, message("t", b"y"));
+        world.enqueue(6, message("t", b"z"));
+        let got = world.got();
+        let missed = [&text("missed")[..], &text("3")].concat();
+        let found: Vec<bool> =
+            got.iter().map(|packet| packet.windows(missed.len()).any(|part| part == missed)).collect();
+        assert_eq!(found, [announced, false], "{level}");
+        assert!(world.told.contains(&Told::Missed { count: 3 }));
+        assert_eq!(world.stored.acked.queue, 0);
+    }
 }
 
 /// `[v311:3.3.1-7]`: stored, passed on, and nothing is said.
