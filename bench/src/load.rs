@@ -71,6 +71,11 @@ impl CommitListener for Groups {
 /// One round in a fresh store.
 pub(crate) async fn run(path: &Path, sizes: Sizes, kind: Kind, producers: usize) -> Result<Measured, Error> {
     let store = open(path, sizes, settings()?, Arc::new(now))?;
+    on(store, kind, producers).await
+}
+
+/// One round on a store that is open; closes it.
+pub(crate) async fn on(store: Arc<dyn Store>, kind: Kind, producers: usize) -> Result<Measured, Error> {
     let sessions = prepare(&*store).await?;
     let groups = Arc::new(Groups::default());
     store.listen(groups.clone());
@@ -138,7 +143,12 @@ fn publish(owner: usize) -> Result<Op, schemas::ids::IdError> {
         retain: false,
         properties: None,
     };
-    Ok(Op::Publish(Publish { account: AccountId::new("acme")?, publisher: SessionKey(0), message }))
+    Ok(Op::Publish(Publish {
+        account: AccountId::new("acme")?,
+        publisher: SessionKey(0),
+        message,
+        report_refusal: None,
+    }))
 }
 
 fn webhook(owner: usize, wamid: &str) -> Result<Op, schemas::ids::IdError> {
@@ -174,6 +184,7 @@ async fn prepare(store: &dyn Store) -> Result<Arc<[SessionKey]>, Error> {
             agent: false,
             clean: false,
             expiry_s: u32::MAX,
+            will: None,
         };
         let Outcome::Session(state) = commit(store, Op::SessionOpen(open)).await? else {
             return Err("a session was not opened".into());

@@ -1,13 +1,16 @@
-//! What the embedded store costs, without network (I3, O3, S3): `cargo run --release -p bench -- [WHAT] [FOLDER]`.
+//! What the store costs, without network (I3, O3, S3): `cargo run --release -p bench -- [WHAT] [FOLDER]`.
 //!
 //! - `append` (default): appends per second, p50 and p99 of the acknowledgement, syncs, CPU and bytes per append, with 1,
 //!   16, 256 and 1,024 producers in a closed loop, beside the disk's own fdatasync rate.
 //! - `write-set`: the same with one, three and all of a message's rows in the synced batch, in turn.
 //! - `grow`, `grow-large`: a store of 10,000 to 1 million (5 million) messages: appends and reads side by side, start,
 //!   bytes, and what is left after retention; each with the exponent of its growth.
+//! - `cql scylla://HOST:PORT PID`: requests and the database's CPU per message (PID is its process on this machine), beside
+//!   plain inserts of the same rows.
 //!
-//! Not here: the broker's own load (bench/compare.sh), a cluster's.
+//! Not here: the broker's own load (bench/compare.sh).
 
+mod cql;
 mod disk;
 mod grow;
 mod load;
@@ -38,8 +41,13 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let what = args.next().unwrap_or_else(|| "append".into());
-    let folder = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    match run(&what.to_string_lossy(), &folder) {
+    let place = args.next().map(PathBuf::from);
+    let done = if what == "cql" {
+        cql::run(place.and_then(|server| server.into_os_string().into_string().ok()), args.next())
+    } else {
+        run(&what.to_string_lossy(), &place.unwrap_or_else(std::env::temp_dir))
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -59,7 +67,7 @@ fn run(what: &str, folder: &Path) -> Result<(), Error> {
         "grow-large" => {
             runtime.block_on(grow::run(folder.path(), &[&MESSAGES[..], &[MESSAGES_LARGE]].concat()))
         }
-        other => Err(format!("there is no bench `{other}`: append, write-set, grow, grow-large").into()),
+        other => Err(format!("there is no bench `{other}`: append, write-set, grow, grow-large, cql").into()),
     }
 }
 

@@ -18,6 +18,10 @@ pub fn describe() {
         "inboxd_store_replayed_entries_total",
         "Entries of the log that a start applied again"
     );
+    metrics::describe_counter!("inboxd_store_cql_total", "Requests to ScyllaDB");
+    for kind in ["read", "conditional", "rows"] {
+        metrics::counter!("inboxd_store_cql_total", "kind" => kind).increment(0);
+    }
     metrics::describe_gauge!("inboxd_store_free_bytes", "Free space where the store is");
     metrics::describe_gauge!(
         "inboxd_store_commit_running_seconds",
@@ -79,6 +83,29 @@ pub(crate) fn observe_delivered(after_ms: &[u64]) {
 #[cfg(feature = "scylla")]
 pub(crate) fn count_apply_retry() {
     metrics::counter!("inboxd_store_apply_retries_total").increment(1);
+}
+
+/// A request to the database.
+#[cfg(feature = "scylla")]
+#[derive(Clone, Copy)]
+pub(crate) enum Cql {
+    /// A row, or rows of a partition; and the log's and the lease's own.
+    Read,
+    /// A conditional statement, or a batch with one: an entry of the log, a sign of life.
+    Conditional,
+    /// A batch of rows of one partition.
+    Rows,
+}
+
+/// A request to the database.
+#[cfg(feature = "scylla")]
+pub(crate) fn count_cql(kind: Cql) {
+    let kind = match kind {
+        Cql::Read => "read",
+        Cql::Conditional => "conditional",
+        Cql::Rows => "rows",
+    };
+    metrics::counter!("inboxd_store_cql_total", "kind" => kind).increment(1);
 }
 
 /// Entries of the log that a start applied again.

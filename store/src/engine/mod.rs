@@ -120,8 +120,8 @@ pub(crate) trait Rows: Send + Sync + 'static {
         false
     }
 
-    /// The plan is about to ask for these rows: they are read side by side. A hint: an error shows when a row is asked
-    /// for.
+    /// The plan is about to ask for these rows, and for the ends of these prefixes that end with an owner: what can be is
+    /// read side by side. A hint: an error shows when a row is asked for.
     fn warm(&self, _keys: Vec<Key>) {}
 }
 

@@ -2,6 +2,7 @@
 //! whole group side by side, instead of one after the other while it is planned. Pure; a hint in both directions: a row
 //! too many costs a read, a row forgotten is read when it is asked for.
 //!
+//! A key may also be a prefix that ends with an owner: then where his rows are is read, not the rows.
 //! Three rounds, because keys stand in rows: hashes → persons and messages → their conversations and members.
 
 use std::collections::BTreeMap;
@@ -63,6 +64,9 @@ impl Plan {
                 let session = SessionKey::of(&open.account, &open.user, &open.client);
                 wanted.session(session);
                 wanted.keys.push(keys::session(Table::Will, session));
+                // Where the ends of its queue and of its inbox are to be looked for.
+                wanted.keys.push(keys::session(Table::Queue, session));
+                wanted.keys.push(keys::inbox_of(InboxKey::of(&open.account, &open.user)));
             }
             Op::SessionClose(close) => {
                 wanted.session(close.session);

@@ -5,10 +5,13 @@ use std::sync::atomic::Ordering;
 
 use schemas::{Epoch, Millis, Seq};
 use store::conformance::Engine as _;
-use store::engine::scylla::open;
-use store::{Clock, CommitError, InboxKey, Outcome, Settings, commit};
+use store::engine::scylla::{open, snapshot};
+use store::{Clock, CommitError, InboxKey, OpenError, Outcome, Settings, commit};
 
 use crate::{Keyspace, account, event, new_inbox, server, start, texts, user};
+
+/// Processes that start together.
+const RACERS: usize = 4;
 
 /// P1, P2: whoever was taken over commits nothing more, and learns why.
 #[tokio::test]
@@ -110,4 +113,30 @@ async fn a_store_in_use_is_not_taken() {
     assert!(refused.contains("(pid ") && refused.contains("is in use by another process"), "{refused}");
     commit(&*store, event("still the owner")).await.expect("the event is committed");
     store.close().await;
+}
+
+/// Migrations run once, by one of those that start together; the others wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_make_the_tables_at_once() {
+    let Some(server) = server() else { return };
+    let keyspace = Keyspace::new(&server);
+    let racers: Vec<_> = (0..RACERS)
+        .map(|_| {
+            let access = keyspace.process().0;
+            tokio::task::spawn_blocking(move || snapshot(access, Millis::default()).map(drop))
+        })
+        .collect();
+    for racer in racers {
+        match racer.await.expect("no panic") {
+            Err(OpenError::InUse { .. }) => {}
+            Err(OpenError::Engine { why, .. }) if why == "there is no store" => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let store = start(&keyspace.0);
+    new_inbox(&*store).await;
+    commit(&*store, event("after the race")).await.expect("the event is committed");
+    store.close().await;
+    drop(store);
+    assert_eq!(keyspace.verify().violations, []);
 }

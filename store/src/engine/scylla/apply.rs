@@ -46,6 +46,7 @@ async fn until_it_stands(db: &Cql, slots: &Semaphore, write: Writes) {
     loop {
         let error = {
             let Ok(_slot) = slots.acquire().await else { return };
+            crate::metrics::count_cql(crate::metrics::Cql::Rows);
             match db.session.batch(&write.batch, &write.values).await.map_err(cql) {
                 Ok(_) => return,
                 Err(error) => error,

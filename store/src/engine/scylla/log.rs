@@ -306,6 +306,7 @@ impl LogEnd {
     ) -> Result<(), LogError> {
         let (batch, values) = self.batch(db, parts, count, timestamp, commits);
         loop {
+            crate::metrics::count_cql(crate::metrics::Cql::Conditional);
             let sent = async { was_applied(db.session.batch(&batch, &values).await.map_err(cql)?) };
             let answer = faults.lose(commits, sent).await;
             match &answer {

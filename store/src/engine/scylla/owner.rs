@@ -30,8 +30,8 @@ pub(super) const LOG_SHARD: i8 = 0;
 const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 /// Entries replayed side by side.
 const REPLAY_AT_ONCE: usize = 32;
-/// Before it is looked again whether the database is back.
-const AWAY_POLL: Duration = Duration::from_millis(100);
+/// Before it is looked again whether the database is back, or has applied something.
+const READY_POLL: Duration = Duration::from_millis(10);
 
 /// What tasks of the engine share.
 pub(super) struct Owner {
@@ -48,6 +48,8 @@ pub(super) struct Owner {
     /// Told when something was applied.
     room: Condvar,
     batches: Semaphore,
+    /// Since when a commit waits for others to be applied.
+    full_since: Mutex<Option<Instant>>,
     signs: Signs,
     patience: Arc<Patience>,
     faults: Arc<Faults>,
@@ -97,6 +99,7 @@ impl Owner {
             progress: Mutex::default(),
             room: Condvar::new(),
             batches: Semaphore::new(apply::BATCHES_AT_ONCE),
+            full_since: Mutex::default(),
             signs: Signs {
                 beat: AtomicI64::new(0),
                 last: Mutex::new(Instant::now()),
@@ -160,7 +163,8 @@ impl Owner {
     /// Why nothing can be committed now; it may go by itself.
     pub(super) fn away(&self) -> Option<String> {
         let full = || "committed rows cannot be applied, so no more are taken".to_owned();
-        self.check().err().or_else(|| (!self.has_room()).then(full))
+        let long = locked(&self.full_since).is_some_and(|since| since.elapsed() >= lease::LEASE);
+        self.check().err().or_else(|| long.then(full))
     }
 
     /// No more ops come: what cannot be settled soon is left to the next start.
@@ -179,12 +183,21 @@ impl Owner {
 
     /// Waits until the database is there and takes rows. Nothing is in the log if this fails.
     async fn ready(&self) -> Result<(), CommitError> {
-        while let Some(why) = self.away() {
+        loop {
+            let why = match self.check() {
+                Ok(()) if self.has_room() => break,
+                Ok(()) => "committed rows cannot be applied".to_owned(),
+                Err(why) => why,
+            };
             if self.lost().is_some() || self.patience.is_over() {
                 return Err(CommitError::Unavailable(why));
             }
-            tokio::time::sleep(AWAY_POLL).await;
+            if !self.has_room() {
+                locked(&self.full_since).get_or_insert_with(Instant::now);
+            }
+            tokio::time::sleep(READY_POLL).await;
         }
+        *locked(&self.full_since) = None;
         Ok(())
     }
 

@@ -148,10 +148,15 @@ impl Owner {
         Ok(self.recent.fill(key, found, version))
     }
 
-    /// Reads rows that will be asked for, many at a time.
+    /// Reads what will be asked for, many at a time: rows, and of an owner without a number which partitions he has.
     pub(super) async fn warm(&self, keys: Vec<Key>) -> Result<(), CqlError> {
         let unknown = keys.into_iter().filter(|key| self.recent.get(key).is_none());
-        let reads = stream::iter(unknown).map(|key| async move { self.get(&key).await.map(drop) });
+        let reads = stream::iter(unknown).map(|key| async move {
+            match bare_owner(&key) {
+                Some(owner) => self.directory_of(owner).await.map(drop),
+                None => self.get(&key).await.map(drop),
+            }
+        });
         reads.buffer_unordered(KEYS_AT_ONCE).try_collect().await
     }
 
@@ -274,6 +279,13 @@ impl Owner {
             self.directory.is_empty(owner, &row);
         }
     }
+}
+
+/// The table and owner of a prefix that ends with the owner.
+fn bare_owner(prefix: &[u8]) -> Option<(u8, u128)> {
+    let (table, owner) = prefix.split_first()?;
+    let Some(Layout::Owned(_)) = layout_of(*table) else { return None };
+    Some((*table, u128::from_be_bytes(owner.try_into().ok()?)))
 }
 
 /// Rows of the page that follows one of so many.

@@ -29,6 +29,7 @@ use super::tables::{SPACES, applied, lease, shard_log, store_settings};
 use super::tls::Tunnels;
 use super::{Access, migrate};
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::metrics::{self, count_cql};
 use crate::url::ScyllaUrl;
 
 /// A node that does not answer a connection by then is passed over.
@@ -183,6 +184,11 @@ impl Cql {
     ) -> Result<QueryResult, CqlError> {
         let mut wait = REPEAT_FIRST;
         loop {
+            count_cql(if statement.get_is_idempotent() {
+                metrics::Cql::Read
+            } else {
+                metrics::Cql::Conditional
+            });
             match self.session.execute_unpaged(statement, &values).await {
                 Err(error) if statement.get_is_idempotent() && wait < REPEAT_END => {
                     tracing::debug!(%error, "a statement is repeated");

@@ -2,6 +2,7 @@
 //!
 //! `fence` rises with every owner; `beat` with every sign of life; `owner` is absent where the last one left in order;
 //! `first_slice` is the oldest slice of the log that is kept.
+//! Statements: as the log's. A sign of life without an answer is not settled: the next one tells.
 
 /// Read at serial consistency.
 pub(crate) const READ: &str = "SELECT fence, owner, beat, first_slice FROM lease WHERE shard = ?";

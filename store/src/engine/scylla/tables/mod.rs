@@ -2,6 +2,9 @@
 //!
 //! Seven tables hold the store's rows and have one shape, `((shard, kind, part), key) → value`: `kind` is the number of
 //! the store's table ([`crate::rows::Table`]), `key` its key without that number, `part` what keeps partitions bounded.
+//! Their statements: point and range reads at LOCAL_QUORUM, 10 s, retried by the driver on another replica, asked of a
+//! second one after 100 ms, repeated by the engine five times within 1.6 s; writes at LOCAL_QUORUM in unlogged batches of
+//! one partition with the entry's timestamp, 10 s, repeated until they stand, never speculated.
 //! Which rows a partition holds follows from the key alone ([`super::layout`]). Three more are the log's own.
 
 mod activity;

@@ -4,6 +4,9 @@
 //! Static columns: `fence` (who may write), `next` (the index of the next entry), `last_ts` (timestamp of the newest),
 //! `sealed` (the log goes on in slice + 1). Rows `(idx, part)`: an entry in parts; `parts` and `ts` stand in each.
 //! Compaction: size-tiered; partitions are deleted whole. Written by conditional statements only, but for that delete.
+//! Statements: `READ_STATE` at LOCAL_SERIAL, repeated like reads of rows; all conditional ones at LOCAL_QUORUM with
+//! LOCAL_SERIAL, 15 s, never retried nor speculated by the driver: an outcome that is not known is settled by `READ_STATE`;
+//! `READ_ENTRIES` and `DELETE_SLICE` as rows'.
 
 /// Statics of a slice. Read at serial consistency, it also finishes what a coordinator left half done.
 pub(crate) const READ_STATE: &str =
