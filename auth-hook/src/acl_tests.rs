@@ -1,5 +1,7 @@
 //! Tests of `acl`: one table of the contract's rules, and the property behind P7.
 
+use std::sync::Arc;
+
 use super::*;
 use proptest::prelude::*;
 use schemas::{AccountId, Role, UserId};
@@ -15,7 +17,7 @@ fn claims(user: &str, device: Option<&str>, publish: &[&str], subscribe: &[&str]
         role: Role::Agent,
         exp: u64::MAX,
         iat: None,
-        acl: Some(Acl { publish: owned(publish), subscribe: owned(subscribe) }),
+        acl: Some(Arc::new(Acl { publish: owned(publish), subscribe: owned(subscribe) })),
     }
 }
 
@@ -198,7 +200,7 @@ proptest! {
         user in prop::sample::select(vec!["alice", "user", "{user}", "x", "inbox"]),
     ) {
         let mut claims = claims(user, Some("g"), &[], &[]);
-        claims.acl = Some(Acl { publish: filters.clone(), subscribe: filters });
+        claims.acl = Some(Arc::new(Acl { publish: filters.clone(), subscribe: filters }));
         if decide(&claims, PUBLISH, &wanted).is_allowed() && topic::is_reserved(&wanted) {
             prop_assert_eq!(&wanted, &format!("user/{user}/outbox"));
         }

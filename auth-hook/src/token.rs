@@ -2,6 +2,8 @@
 //!
 //! Not here: the keys (`keys`), what the claims allow (`acl`), whether the account exists ([`crate::Hook`]).
 
+use std::sync::Arc;
+
 use jsonwebtoken::errors::ErrorKind;
 use schemas::{AccountId, Acl, Claims, ErrorCode, Role, UserId};
 use serde::{Deserialize, Deserializer};
@@ -165,7 +167,7 @@ impl From<RawClaims> for Claims {
             role: raw.role,
             exp: raw.exp.0,
             iat: raw.iat.map(|date| date.0),
-            acl: raw.acl,
+            acl: raw.acl.map(Arc::new),
         }
     }
 }

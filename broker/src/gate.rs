@@ -3,14 +3,15 @@
 //! Not here: the rules (`auth-hook`).
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use auth_hook::{Action, Auth, ClientIdRule, Decision, check_client_id};
 use broker_protocol::{Admission, Denied, Gate as ProtocolGate, Now, Refused};
-use schemas::{Claims, ClientId, ErrorCode, QoS};
+use schemas::{Acl, Claims, ClientId, ErrorCode, QoS};
 use store::SessionKey;
 
 use crate::metrics::{self, TurnedAway};
@@ -23,11 +24,36 @@ pub(crate) struct Gate {
     ids: ClientIds,
     connections: Arc<AtomicUsize>,
     connections_max: usize,
+    rights: Rights,
+}
+
+/// Rights that many tokens give alike, once for all of their connections.
+#[derive(Default)]
+struct Rights(Mutex<HashSet<Arc<Acl>>>);
+
+/// Different rights that are remembered; more are each connection's own.
+const RIGHTS_MAX: usize = 1_024;
+
+impl Rights {
+    fn one_of(&self, acl: Arc<Acl>) -> Arc<Acl> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.get(&acl) {
+            return Arc::clone(same);
+        }
+        if known.len() >= RIGHTS_MAX {
+            // Those that only stand here.
+            known.retain(|acl| Arc::strong_count(acl) > 1);
+        }
+        if known.len() < RIGHTS_MAX {
+            known.insert(Arc::clone(&acl));
+        }
+        acl
+    }
 }
 
 impl Gate {
     pub(crate) fn new(auth: Arc<dyn Auth>, connections: Arc<AtomicUsize>, connections_max: usize) -> Self {
-        Self { auth, ids: ClientIds::default(), connections, connections_max }
+        Self { auth, ids: ClientIds::default(), connections, connections_max, rights: Rights::default() }
     }
 
     fn refuse(code: ErrorCode) -> Refused {
@@ -83,6 +109,8 @@ pub(crate) struct Door<'a> {
     pub(crate) usage: &'a Arc<Usage>,
     pub(crate) registry: &'a Registry,
     pub(crate) address: Option<IpAddr>,
+    /// It is in already and shows a new token.
+    pub(crate) has_place: bool,
     /// Where it goes once it is let in.
     pub(crate) place: Cell<Option<Box<Place>>>,
 }
@@ -90,11 +118,15 @@ pub(crate) struct Door<'a> {
 impl ProtocolGate for Door<'_> {
     fn admit(&self, token: &[u8], client_id: &str, now: Now) -> Result<Admission, Refused> {
         let mut admission = self.gate.admit(token, client_id, now)?;
+        if self.has_place {
+            return Ok(admission);
+        }
         let Claims { account, user, .. } = &admission.claims;
         let replaces = self.registry.is_held(SessionKey::of(account, user, &admission.client));
         let place = self.usage.take(self.address, account, replaces).map_err(turned_away)?;
         // One copy of the account's name for all of its connections, and of rights that many tokens give alike.
         admission.claims.account = place.account().clone();
+        admission.claims.acl = admission.claims.acl.map(|acl| self.gate.rights.one_of(acl));
         self.place.set(Some(Box::new(place)));
         Ok(admission)
     }

@@ -40,7 +40,7 @@ struct User {
     online: Vec<Arc<Mailbox>>,
     last_seen: Millis,
     /// Devices in the status that was told last, and when.
-    announced: Option<(usize, u64)>,
+    announced: Option<(u32, u64)>,
 }
 
 #[derive(Default)]
@@ -321,8 +321,9 @@ impl Registry {
                 continue;
             };
             let devices = user.online.len();
-            if user.announced.map(|(devices, _)| devices) != Some(devices) {
-                user.announced = Some((devices, now_ms));
+            let told = u32::try_from(devices).unwrap_or(u32::MAX);
+            if user.announced.map(|(devices, _)| devices) != Some(told) {
+                user.announced = Some((told, now_ms));
                 let (account, name) = (user.account.clone(), user.user.clone());
                 changes.push(StatusChange { account, user: name, payload: user.status(wall) });
             }

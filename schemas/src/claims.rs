@@ -1,5 +1,7 @@
 //! What a token says (contract, section 4). Not here: verifying it or deciding by it (`auth-hook`).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, UserId};
@@ -18,7 +20,7 @@ pub enum Role {
 }
 
 /// Topic filters beyond the reserved topics; `{user}`, `{account}`, `{device}` are replaced from the token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Acl {
     /// Filters that cover the topics it may publish to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -48,7 +50,7 @@ pub struct Claims {
     /// Issue time, Unix seconds. Leeway 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// General topics.
+    /// General topics. Shared: most tokens of an account say the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acl: Option<Acl>,
+    pub acl: Option<Arc<Acl>>,
 }

@@ -47,7 +47,7 @@ fn claims(args: &TokenArgs, now_secs: u64) -> Result<Claims, Failure> {
         },
         exp: now_secs.saturating_add(args.ttl.as_secs()),
         iat: Some(now_secs),
-        acl: (acl != Acl::default()).then_some(acl),
+        acl: (acl != Acl::default()).then(|| std::sync::Arc::new(acl)),
     })
 }
 
@@ -92,7 +92,10 @@ mod tests {
         assert_eq!(claims.device.unwrap().as_str(), "phone");
         assert_eq!((claims.role, claims.exp, claims.iat), (Role::Service, NOW + 7200, Some(NOW)));
         let acl = claims.acl.unwrap();
-        assert_eq!((acl.publish, acl.subscribe), (vec!["a/{user}".into(), "b".into()], vec!["c/#".into()]));
+        assert_eq!(
+            (acl.publish.clone(), acl.subscribe.clone()),
+            (vec!["a/{user}".into(), "b".into()], vec!["c/#".into()])
+        );
     }
 
     #[test]

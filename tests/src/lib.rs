@@ -9,6 +9,7 @@
 //! | [`cassandra`] | the node beneath it, for tests that kill it |
 //! | [`mqtt`] | a client whose every packet is the test's own doing |
 //! | [`http`], [`webhooks`] | the API, and WhatsApp's side of the webhook |
+//! | [`tls`] | certificates, and clients that believe them |
 //! | [`token`] | tokens signed with the secret of the configuration |
 //! | [`event`] | inbox events read by the contract's names |
 //! | [`clients`] | MQTT.js, paho, mosquitto: run where they are installed, loudly skipped where not |
@@ -16,7 +17,7 @@
 //! | [`deadline`] | waiting for things to happen |
 //! | [`chance`] | seeded randomness |
 //!
-//! The tests themselves are in `tests/`: `flow`, `crash`, `durability`. Not here: anything the product does; nothing in
+//! The tests themselves are in `tests/`: `flow`, `hostile`, `crash`, `durability`. Not here: anything the product does; nothing in
 //! this crate is built on the product's own code but the simulator, which is no part of it.
 
 pub mod cassandra;
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod server;
 pub mod store;
+pub mod tls;
 pub mod token;
 pub mod trace;
 pub mod webhooks;

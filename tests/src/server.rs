@@ -30,6 +30,8 @@ const CONFIG_FILE: &str = "inboxd.toml";
 pub struct Addresses {
     /// MQTT over TCP.
     pub mqtt: SocketAddr,
+    /// MQTT over TLS.
+    pub mqtts: Option<SocketAddr>,
     /// HTTP and WebSocket.
     pub http: SocketAddr,
     /// Metrics and health.
@@ -41,6 +43,8 @@ pub struct Server {
     folder: TempDir,
     /// Put before the binary, as strace is.
     wrapper: Vec<String>,
+    /// Environment beside what it inherits.
+    environment: Vec<(String, String)>,
     running: Option<Running>,
     /// Dropped last: the process that uses it has ended by then.
     keyspace: Option<Keyspace>,
@@ -64,7 +68,7 @@ impl Server {
         for (name, text) in files.iter().chain(&[(CONFIG_FILE, config)]) {
             std::fs::write(folder.path().join(name), text).expect("a file in the temporary folder");
         }
-        Self { folder, wrapper: Vec::new(), running: None, keyspace: None }
+        Self { folder, wrapper: Vec::new(), environment: Vec::new(), running: None, keyspace: None }
     }
 
     /// Its store is not in the folder but in this keyspace, which the configuration names.
@@ -77,6 +81,11 @@ impl Server {
     /// Starts the binary through another program (`strace …`), which must exec it under the same process id.
     pub fn wrap(&mut self, wrapper: Vec<String>) {
         self.wrapper = wrapper;
+    }
+
+    /// Sets a variable for the processes to come.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
     /// The folder with configuration, data and log.
@@ -116,6 +125,7 @@ impl Server {
         let (ready, ended) = follow(stdout);
         let addresses = Addresses {
             mqtt: SocketAddr::from(([0, 0, 0, 0], 0)),
+            mqtts: None,
             http: SocketAddr::from(([0, 0, 0, 0], 0)),
             admin: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
@@ -149,6 +159,7 @@ impl Server {
             .current_dir(self.folder())
             .stdin(Stdio::null())
             .stderr(log.expect("a log in the temporary folder"))
+            .envs(self.environment.iter().map(|(variable, value)| (variable, value)))
             // A panic in the log is worth more with its place.
             .env("RUST_BACKTRACE", "1");
         command
@@ -249,12 +260,12 @@ fn follow(stdout: ChildStdout) -> (oneshot::Receiver<String>, oneshot::Receiver<
 /// `inboxd ready mqtt=… http=… admin=…`
 fn ready_line(line: &str) -> Addresses {
     let rest = line.strip_prefix("inboxd ready ").unwrap_or_else(|| panic!("not the ready line: {line:?}"));
-    let address = |name: &str| -> SocketAddr {
-        let found = rest.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-        let found = found.unwrap_or_else(|| panic!("no {name}= in {line:?}"));
-        found.parse().unwrap_or_else(|e| panic!("{name}= in {line:?}: {e}"))
+    let find = |name: &str| -> Option<SocketAddr> {
+        let found = rest.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))?;
+        Some(found.parse().unwrap_or_else(|e| panic!("{name}= in {line:?}: {e}")))
     };
-    Addresses { mqtt: address("mqtt"), http: address("http"), admin: address("admin") }
+    let address = |name: &str| find(name).unwrap_or_else(|| panic!("no {name}= in {line:?}"));
+    Addresses { mqtt: address("mqtt"), mqtts: find("mqtts"), http: address("http"), admin: address("admin") }
 }
 
 /// The binary under test.

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::mqtt::{Client, Connect, Link};
 use crate::server::{Addresses, Server};
 use crate::store::Keyspace;
+use crate::tls;
 use crate::token::{SECRET, Token};
 use crate::webhooks::{self, APP_SECRET};
 
@@ -46,6 +47,20 @@ impl World {
     /// Both, running; `whatsapp` stands in the section of that name, `sections` are further sections.
     pub async fn with(whatsapp: &str, sections: &str, faults: Faults) -> Self {
         let mut world = Self::stopped(whatsapp, sections, faults).await;
+        world.start_server().await;
+        world
+    }
+
+    /// Both, running, with TLS on the MQTT listener beside the plain one, and on HTTP if wanted.
+    pub async fn secure(sections: &str, https: bool) -> Self {
+        let sections = format!("{}{sections}", tls::SECTION);
+        let mut world = Self::stopped("", &sections, Faults::default()).await;
+        tls::write(world.server.folder());
+        world.server.set("INBOXD_LISTEN__MQTTS", "127.0.0.1:0");
+        if https {
+            // The simulator of WhatsApp speaks plain HTTP: nothing comes from it here.
+            world.server.set("INBOXD_LISTEN__HTTP_TLS", "on");
+        }
         world.start_server().await;
         world
     }

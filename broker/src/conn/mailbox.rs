@@ -26,8 +26,6 @@ pub(crate) struct Mailbox {
 struct Inner {
     mail: Mail,
     waker: Option<Waker>,
-    /// Nobody reads any more.
-    closed: bool,
 }
 
 /// What was in the mailbox.
@@ -41,6 +39,8 @@ pub(crate) struct Mail {
     pub(crate) look_again: bool,
     /// A deadline has come.
     pub(crate) tick: bool,
+    /// Nobody reads any more. (Beside the other flags, where it costs nothing.)
+    closed: bool,
 }
 
 impl Mail {
@@ -71,7 +71,7 @@ impl Mailbox {
     fn put(&self, put: impl FnOnce(&mut Mail)) {
         let waker = {
             let mut inner = self.inner();
-            if inner.closed {
+            if inner.mail.closed {
                 return;
             }
             put(&mut inner.mail);
@@ -130,8 +130,7 @@ impl Mailbox {
     /// Nobody reads any more: what comes now is dropped.
     pub(crate) fn close(&self) {
         let mut inner = self.inner();
-        inner.closed = true;
-        inner.mail = Mail::default();
+        inner.mail = Mail { closed: true, ..Mail::default() };
         inner.waker = None;
     }
 }

@@ -74,7 +74,8 @@ async fn accounts_do_not_see_each_other() {
     let world = World::start().await;
     let mut claims = world.claims("eve");
     claims.account = schemas::AccountId::new("other").unwrap();
-    claims.acl = Some(schemas::Acl { publish: vec!["#".into()], subscribe: vec!["#".into()] });
+    claims.acl =
+        Some(std::sync::Arc::new(schemas::Acl { publish: vec!["#".into()], subscribe: vec!["#".into()] }));
     let mut eve = Client::connect(&world, &Connect::new(V5, "eve", &world.issue(&claims))).await.0;
     assert_eq!(eve.subscribe("#", 1).await, 1);
     let mut bob = Client::user(&world, V5, "bob").await;

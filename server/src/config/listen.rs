@@ -212,7 +212,7 @@ impl Limits {
                 4_096,
                 1,
                 1_000_000,
-                "Connections at once that nobody has been let in on yet, over all listeners. One more waits in the kernel's queue, or takes the place of the oldest if that has had two seconds: half-open ones keep nobody out.",
+                "Connections at once that nobody has been let in on yet, over all listeners. One more waits in the kernel's queue, or takes the place of the oldest if that has had a second: half-open ones keep nobody out.",
             ),
             handshake_timeout_ms: r.number(
                 "limits.handshake_timeout_ms",

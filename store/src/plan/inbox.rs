@@ -43,7 +43,10 @@ impl Plan {
             None => seq.next(),
         };
         let head = Head { seq, oldest };
-        self.inboxes.insert(inbox, head);
+        if seq.0 > 0 {
+            // An inbox that was never used costs no memory here.
+            self.inboxes.insert(inbox, head);
+        }
         Ok(head)
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Subscriptions {
 
 #[derive(Default)]
 struct Topics {
-    single: Trie<SessionKey, Box<Wish>>,
+    single: Trie<SessionKey, Wish>,
     /// Filters of shared subscriptions, `$share/…` and all, under what stands behind that.
     shared: Trie<Arc<str>, ()>,
     groups: HashMap<Arc<str>, Group>,
@@ -56,7 +56,7 @@ impl Subscriptions {
             retain_as_published: subscription.retain_as_published,
             id: subscription.id,
         };
-        topics.single.insert(&subscription.filter, session, Box::new(wish));
+        topics.single.insert(&subscription.filter, session, wish);
     }
 
     pub(super) fn remove(&mut self, account: &AccountId, session: SessionKey, filter: &str) {
@@ -148,7 +148,10 @@ impl Plan {
             view.last(keys::session(Table::Queue, session))?.and_then(|(key, _)| keys::number_of(&key));
         let cursor: CursorRow = view.get(&keys::session(Table::Cursor, session))?.unwrap_or_default();
         let queue = QueueHead { n: last.unwrap_or(0).max(cursor.queue), acked: cursor.queue };
-        self.queues.insert(session, queue);
+        if queue.n > 0 {
+            // Sessions whose queue was never used cost no memory here.
+            self.queues.insert(session, queue);
+        }
         Ok(queue)
     }
 

@@ -106,8 +106,13 @@ impl Client {
     pub async fn open(to: Addresses, link: Link, version: Version, name: &str) -> Self {
         let transport = within("connect", async {
             match link {
-                Link::Tcp => Transport::tcp(to.mqtt).await.map_err(|e| e.to_string()),
-                Link::WebSocket => Transport::websocket(to.http).await.map_err(|e| e.to_string()),
+                Link::Tcp => Transport::stream(to.mqtt, false).await.map_err(|e| e.to_string()),
+                Link::Tls => {
+                    let address = to.mqtts.expect("the server listens for TLS");
+                    Transport::stream(address, true).await.map_err(|e| e.to_string())
+                }
+                Link::WebSocket => Transport::websocket(to.http, false).await.map_err(|e| e.to_string()),
+                Link::SecureWebSocket => Transport::websocket(to.http, true).await.map_err(|e| e.to_string()),
             }
         });
         Self {

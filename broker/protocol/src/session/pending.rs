@@ -15,8 +15,6 @@ use crate::io::{Answer, Delivered};
 
 /// Packets other than PUBLISH that may wait beside a full window of them.
 const OTHERS_MAX: usize = 16;
-/// Entries for which the memory is kept once nothing waits.
-const KEPT_ENTRIES: usize = 4;
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -169,7 +167,8 @@ impl Pending {
                     matches!(&entry.what, Waiting::Publish(publishing) if publishing.exactly_once);
                 self.exactly_once -= usize::from(exactly_once);
                 self.subscribes -= usize::from(matches!(entry.what, Waiting::Subscribe(_)));
-                if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
+                if self.entries.is_empty() {
+                    // An idle connection holds no memory for what once waited.
                     self.entries = VecDeque::new();
                 }
                 Some((entry.what, entry.answer?))

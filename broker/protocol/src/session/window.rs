@@ -22,9 +22,6 @@ pub(super) const LOOSE_BASE: u16 = 64_001;
 pub(super) const GAP_ID: NonZeroU16 = NonZeroU16::MAX;
 /// Acknowledged deliveries above a cursor that are stored at the end of a connection; more come again, with DUP.
 const ACKED_AHEAD_MAX: usize = 1_000;
-/// Slots of the list of deliveries in flight that are kept when it runs empty: an idle connection holds no memory for a
-/// window it once filled.
-const KEPT_SLOTS: usize = 8;
 
 /// What a delivery in flight waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +167,8 @@ impl Window {
         let at = self.flight.iter().position(|flight| flight.n == n)?;
         let landed = self.flight.remove(at);
         self.blocked = false;
-        if self.flight.is_empty() && self.flight.capacity() > KEPT_SLOTS {
+        if self.flight.is_empty() {
+            // An idle connection holds no memory for a window it once filled.
             self.flight = VecDeque::new();
         }
         landed

@@ -35,7 +35,7 @@ impl Gate for Alice {
             role: Role::Agent,
             exp: START_S + if token == b"longer" { 7_200 } else { 3_600 },
             iat: None,
-            acl: Some(Acl::default()),
+            acl: Some(Arc::new(Acl::default())),
         };
         let assigned = client_id.is_empty();
         let client = ClientId::new(if assigned { "assigned" } else { client_id }).unwrap();

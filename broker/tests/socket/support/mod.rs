@@ -98,7 +98,7 @@ impl World {
     /// A token for everything that is not reserved.
     pub(crate) fn acl_token(&self, user: &str) -> String {
         let mut claims = self.claims(user);
-        claims.acl = Some(Acl { publish: vec!["#".to_owned()], subscribe: vec!["#".to_owned()] });
+        claims.acl = Some(Arc::new(Acl { publish: vec!["#".to_owned()], subscribe: vec!["#".to_owned()] }));
         self.issue(&claims)
     }
 
