@@ -7,5 +7,6 @@ mod general;
 mod inbox;
 mod life;
 mod refusals;
+mod shared;
 mod statuses;
 mod support;

@@ -166,6 +166,7 @@ pub async fn retained_messages_come_in_pages_over_a_reopen_and_none_twice(world:
 }
 
 /// `[v5:3.3.2-5] [v5:3.3.2-6]`
+/// `[v5:U30]`
 pub async fn a_retained_message_ages_and_goes(world: &mut World) {
     world.retain("kept", "1", None).await;
     world.retain("short", "2", Some(10)).await;

@@ -130,6 +130,7 @@ pub async fn an_acknowledgement_before_a_reconnect_counts(world: &mut World) {
 }
 
 /// Clean start, expiry, expiry 0.
+/// `[v311:4.1.0-2] [v5:4.1.0-2] [v5:U42]`
 pub async fn a_session_that_expired_or_is_cleaned_starts_anew(world: &mut World) {
     let expiry = 60;
     let state = world.connect("alice", "phone", false, expiry).await;
@@ -145,6 +146,10 @@ pub async fn a_session_that_expired_or_is_cleaned_starts_anew(world: &mut World)
     assert!(!state.present && state.subscriptions.is_empty() && state.inbox.is_none());
     world.subscribe(&state, INBOX, None).await;
     world.disconnect(&state, Progress::default()).await;
+    let lasting = world.connect("alice", "tablet", false, FOR_EVER).await;
+    world.disconnect(&lasting, Progress::default()).await;
+    world.pass(100 * 365 * 86_400_000);
+    assert!(world.connect("alice", "tablet", false, FOR_EVER).await.present, "a hundred years later");
     let state = world.connect("alice", "phone", true, 0).await;
     assert!(!state.present && state.subscriptions.is_empty());
     world.subscribe(&state, INBOX, None).await;

@@ -150,6 +150,7 @@ pub async fn a_session_that_goes_on_cancels_its_will(world: &mut World) {
 }
 
 /// A crash is the loss of all connections; what was due meanwhile comes then.
+/// `[v5:U40]`
 pub async fn wills_and_ends_of_sessions_come_also_after_a_crash(world: &mut World) {
     let watcher = world.watcher().await;
     for (expiry_s, delay_s, due_ms) in [(0, 0, 0), (0, 99, 0), (FOR_EVER, 0, 0), (60, 10, 10_000)] {
