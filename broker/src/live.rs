@@ -25,6 +25,8 @@ pub(crate) struct Live {
 #[derive(Default)]
 struct Topics {
     single: Trie<u64, Subscriber>,
+    /// How many of `single` were granted QoS 0.
+    at_most_once: usize,
     /// Filters of shared subscriptions, `$share/…` and all, under what stands behind that.
     shared: Trie<Arc<str>, ()>,
     groups: HashMap<Arc<str>, Group>,
@@ -62,7 +64,8 @@ impl Topics {
 
     fn remove(&mut self, filter: &str, connection: u64) {
         let Some((_, inner)) = topic::split_share(filter) else {
-            self.single.remove(filter, &connection);
+            let removed = self.single.remove(filter, &connection);
+            self.at_most_once -= usize::from(removed.is_some_and(|old| old.qos == QoS::AtMostOnce));
             return;
         };
         if let Some(group) = self.groups.get_mut(filter) {
@@ -119,7 +122,9 @@ impl Live {
         let topics = accounts.entry(account.clone()).or_default();
         let filter = &subscription.filter;
         let Some((_, inner)) = topic::split_share(filter) else {
-            topics.single.insert(filter, connection, subscriber);
+            topics.at_most_once += usize::from(subscriber.qos == QoS::AtMostOnce);
+            let replaced = topics.single.insert(filter, connection, subscriber);
+            topics.at_most_once -= usize::from(replaced.is_some_and(|old| old.qos == QoS::AtMostOnce));
             return;
         };
         topics.shared.insert(inner, Arc::clone(filter), ());
@@ -146,9 +151,11 @@ impl Live {
         }
     }
 
-    /// Is anybody of this account subscribed to a general topic?
-    pub(crate) fn has_any(&self, account: &AccountId) -> bool {
-        self.accounts.read().unwrap_or_else(PoisonError::into_inner).contains_key(account)
+    /// May anybody of this account get a message of this kind from here? A stored one is mostly nobody's: all who are
+    /// subscribed to it have it in their queues, and passing it on would cost as much as delivering it.
+    pub(crate) fn may_want(&self, account: &AccountId, stored: bool) -> bool {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(account).is_some_and(|topics| !stored || topics.at_most_once > 0)
     }
 
     /// Passes a message on.

@@ -362,7 +362,7 @@ impl<T: Transport> Connection<T> {
             Action::Unsubscribed(filters) => self.unsubscribed(&filters),
             Action::PublishLive(message) => {
                 let stored = message.qos != schemas::QoS::AtMostOnce;
-                if hub.live.has_any(&owner.account) {
+                if hub.live.may_want(&owner.account, stored) {
                     let (account, publisher) = (owner.account.clone(), owner.session);
                     hub.publish(BusEvent::Live { account, publisher, message });
                 }
