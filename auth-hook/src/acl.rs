@@ -13,7 +13,7 @@ use schemas::{Acl, Claims, ClientId, ErrorCode};
 /// What is to be done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Publish to a topic name. A will counts as one, when it is accepted and again when it is sent.
+    /// Publish to a topic name. A will counts as one when its CONNECT is accepted.
     Publish {
         /// 0, 1 or 2.
         qos: u8,

@@ -312,6 +312,8 @@ macro_rules! conformance_suite {
             a_shared_message_goes_to_one_member_those_online_first,
             what_an_ended_member_had_goes_to_the_others,
             a_shared_subscription_outlives_a_reopen,
+            an_exactly_once_delivery_stays_with_its_member,
+            a_shared_subscription_ends_with_its_last_member,
             lists_show_the_newest_first_and_page_without_a_gap,
             messages_page_both_ways,
             strangers_see_nothing,

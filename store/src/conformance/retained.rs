@@ -57,7 +57,7 @@ impl World {
     }
 }
 
-/// `[v311:3.3.1-5] [v311:3.3.1-6] [v311:3.3.1-8] [v311:3.3.1-10] [v311:3.3.1-11] [v5:3.3.1-5] [v5:3.3.1-6] [v5:3.3.1-7]`
+/// `[v5:U32] [v311:3.3.1-5] [v311:3.3.1-6] [v311:3.3.1-8] [v311:3.3.1-10] [v311:3.3.1-11] [v5:3.3.1-5] [v5:3.3.1-6] [v5:3.3.1-7]`
 pub async fn a_new_subscription_gets_the_last_message_of_each_topic(world: &mut World) {
     for (topic, payload) in
         [("a/x", "old"), ("a/x", "new"), ("a/y", "y"), ("a", "root"), ("b", "b"), ("aa", "aa")]
@@ -94,7 +94,7 @@ pub async fn a_new_subscription_gets_the_last_message_of_each_topic(world: &mut 
     assert_eq!(world.brings(&carol, subscription("#")).await.1, Retained::None, "P7: another account's");
 }
 
-/// `[v5:3.3.1-9] [v5:3.3.1-10] [v5:3.3.1-11] [v311:3.8.4-3] [v5:3.8.3-3] [v5:3.3.4-3] [v5:3.8.4-8]`
+/// `[v5:U31] [v5:3.3.1-9] [v5:3.3.1-10] [v5:3.3.1-11] [v311:3.8.4-3] [v5:3.8.3-3] [v5:3.3.4-3] [v5:3.8.4-8]`
 pub async fn retain_handling_says_who_gets_them_again(world: &mut World) {
     let state = world.connect("alice", "phone", false, FOR_EVER).await;
     world.retain_as(state.session, "t", "own", QoS::ExactlyOnce, None).await;
@@ -165,8 +165,7 @@ pub async fn retained_messages_come_in_pages_over_a_reopen_and_none_twice(world:
     assert_eq!(world.rows().await["replay"], 0);
 }
 
-/// `[v5:3.3.2-5] [v5:3.3.2-6]`
-/// `[v5:U30]`
+/// `[v5:3.3.2-5] [v5:3.3.2-6] [v5:U30] [v5:U31]`
 pub async fn a_retained_message_ages_and_goes(world: &mut World) {
     world.retain("kept", "1", None).await;
     world.retain("short", "2", Some(10)).await;

@@ -146,7 +146,7 @@ pub async fn what_is_kept_for_days_is_forgotten_then(world: &mut World) {
     assert_eq!(left["log"], 4, "messages are kept for ever");
 }
 
-/// What an expired session left is gone without anybody asking for it; one that never ends stays.
+/// `[v5:U42]`: what an expired session left is gone without anybody asking for it; one that never ends stays.
 pub async fn expired_sessions_go_by_themselves(world: &mut World) {
     let expiry_s = 60;
     let phone = world.connect("alice", "phone", false, expiry_s).await;

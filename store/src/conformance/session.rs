@@ -129,8 +129,7 @@ pub async fn an_acknowledgement_before_a_reconnect_counts(world: &mut World) {
     assert_eq!(state.inbox.map(|c| c.acked), Some(Seq(1)));
 }
 
-/// Clean start, expiry, expiry 0.
-/// `[v311:4.1.0-2] [v5:4.1.0-2] [v5:U42]`
+/// Clean start, expiry, expiry 0. `[v311:4.1.0-2] [v5:4.1.0-2] [v311:3.1.2-6] [v5:3.1.2-4] [v5:3.1.2-23]`
 pub async fn a_session_that_expired_or_is_cleaned_starts_anew(world: &mut World) {
     let expiry = 60;
     let state = world.connect("alice", "phone", false, expiry).await;

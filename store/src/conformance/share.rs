@@ -1,11 +1,12 @@
 //! Shared subscriptions.
 
-use schemas::{QoS, Subscription};
+use bytes::Bytes;
+use schemas::{Publication, QoS, Subscription};
 
-use super::World;
 use super::session::{FOR_EVER, subscription};
 use super::topics::{NOBODY, texts};
-use crate::{Op, Outcome, Progress, SessionState, Unsubscribe};
+use super::{World, account_id};
+use crate::{Op, Outcome, Progress, Publish, SessionState, Unsubscribe};
 
 const FILTER: &str = "$share/g/t/+";
 
@@ -32,7 +33,7 @@ impl World {
 }
 
 /// To each once in turn; who has acknowledged gets more; who is away gets none while another is there.
-/// `[v5:4.8.2-3]`
+/// `[v5:4.8.2-3] [v5:U33] [v5:U35] [v5:U37]`
 pub async fn a_shared_message_goes_to_one_member_those_online_first(world: &mut World) {
     let a = world.member("alice", "a", FOR_EVER).await;
     let b = world.member("bob", "b", FOR_EVER).await;
@@ -47,6 +48,8 @@ pub async fn a_shared_message_goes_to_one_member_those_online_first(world: &mut 
     let mut got: Vec<_> = own.iter().map(|q| (q.message.qos as u8, q.subscription_ids.clone())).collect();
     got.sort();
     assert_eq!(got, [(0, vec![9]), (1, vec![])]);
+    // Who subscribes again has no second turn.
+    world.subscribe_to(&a, vec![subscription(FILTER)]).await;
     world.deal(9).await;
     assert_eq!(world.dealt(&[&a, &b]).await, [5, 5]);
     world.store.advance(a.session, Progress { queue: 5, ..Progress::default() });
@@ -72,7 +75,7 @@ pub async fn a_shared_message_goes_to_one_member_those_online_first(world: &mut 
 }
 
 /// By a clean start, by expiry, by the end of a connection without a session; not what QoS 2 may have delivered.
-/// `[v5:4.8.2-5]`
+/// `[v5:U36]`
 pub async fn what_an_ended_member_had_goes_to_the_others(world: &mut World) {
     for how in ["clean start", "expiry", "connection", "crash"] {
         let expiry_s = if matches!(how, "connection" | "crash") { 0 } else { 60 };
@@ -114,4 +117,55 @@ pub async fn a_shared_subscription_outlives_a_reopen(world: &mut World) {
     world.deal(4).await;
     assert_eq!(world.dealt(&[&a]).await, [2], "who is online was read back from the session");
     assert_eq!(world.queue(&b, 0).await.len(), 6);
+}
+
+/// What was begun with a member waits for it, and is nobody else's when its session ends; what was not begun is.
+/// `[v5:4.8.2-4] [v5:4.8.2-5]`
+pub async fn an_exactly_once_delivery_stays_with_its_member(world: &mut World) {
+    let at_qos_2 = || Subscription { qos: QoS::ExactlyOnce, ..subscription(FILTER) };
+    let a = world.connect("alice", "a", true, 60).await;
+    world.subscribe_to(&a, vec![at_qos_2()]).await;
+    for payload in ["begun", "not begun"] {
+        let message = Publication {
+            topic: "t/x".into(),
+            payload: Bytes::from_static(payload.as_bytes()),
+            qos: QoS::ExactlyOnce,
+            retain: false,
+            properties: None,
+        };
+        let (account, publisher) = (account_id("acme"), NOBODY);
+        world.commit(Op::Publish(Publish { account, publisher, message, report_refusal: None })).await;
+    }
+    world.disconnect(&a, Progress { queue: 1, ..Progress::default() }).await;
+    let b = world.connect("bob", "b", true, FOR_EVER).await;
+    world.subscribe_to(&b, vec![at_qos_2()]).await;
+    world.webhook(Vec::new()).await;
+    assert_eq!(world.dealt(&[&b]).await, [0]);
+    let back = world.connect("alice", "a", false, 60).await;
+    assert_eq!(texts(&world.queue(&back, 0).await), ["begun", "not begun"]);
+    world.disconnect(&back, Progress { queue: 1, ..Progress::default() }).await;
+    world.pass(60_000);
+    world.webhook(Vec::new()).await;
+    world.webhook(Vec::new()).await;
+    let got = world.queue(&b, 0).await;
+    assert_eq!(texts(&got), ["not begun"]);
+    assert_eq!(got[0].message.qos, QoS::ExactlyOnce);
+}
+
+/// With its last member a shared subscription ends, and what waited for it. `[v5:U34]`
+pub async fn a_shared_subscription_ends_with_its_last_member(world: &mut World) {
+    for user in ["alice", "bob"] {
+        let member = world.member(user, "m", FOR_EVER).await;
+        world.disconnect(&member, Progress::default()).await;
+    }
+    world.deal(4).await;
+    world.connect("alice", "m", true, 0).await;
+    world.connect("bob", "m", true, 0).await;
+    world.webhook(Vec::new()).await;
+    world.deal(1).await;
+    let late = world.member("alice", "late", FOR_EVER).await;
+    world.webhook(Vec::new()).await;
+    assert_eq!(world.dealt(&[&late]).await, [0]);
+    let rows = world.rows().await;
+    assert_eq!((rows["queue"], rows["leftover"]), (0, 0));
 }

@@ -8,13 +8,17 @@ use super::topics::{NOBODY, texts};
 use super::{World, account_id, user_id};
 use crate::{Op, Progress, SessionClose, SessionOpen, SessionState, Will};
 
+/// Where a will does not ask to be retained.
+const PLAIN: &str = "will/plain";
+
 impl World {
     async fn connect_with_will(&self, clean: bool, expiry_s: u32, will: Option<(&str, u32)>) -> SessionState {
         let message = |topic: &str| Publication {
             topic: topic.into(),
             payload: Bytes::from_static(b"gone"),
             qos: QoS::AtLeastOnce,
-            retain: true,
+            // All but one.
+            retain: topic != PLAIN,
             properties: None,
         };
         let open = SessionOpen {
@@ -57,7 +61,7 @@ impl World {
     }
 }
 
-/// `[v311:3.1.2-8] [v311:3.1.2-10] [v311:3.1.2-12] [v311:3.1.2-17] [v311:3.14.4-3] [v5:3.1.2-8] [v5:3.1.2-10] [v5:3.14.4-3]`
+/// `[v5:3.1.2-7] [v311:3.1.2-16] [v5:3.1.2-14] [v311:3.1.2-8] [v311:3.1.2-10] [v311:3.1.2-12] [v311:3.1.2-17] [v311:3.14.4-3] [v5:3.1.2-8] [v5:3.1.2-10] [v5:3.14.4-3]`
 pub async fn a_will_comes_when_the_connection_breaks_and_not_otherwise(world: &mut World) {
     let watcher = world.watcher().await;
     let state = world.connect_with_will(false, FOR_EVER, Some(("will/b", 0))).await;
@@ -74,15 +78,22 @@ pub async fn a_will_comes_when_the_connection_breaks_and_not_otherwise(world: &m
     let late = world.connect("alice", "late", true, FOR_EVER).await;
     world.subscribe_to(&late, vec![subscription("will/b")]).await;
     assert_eq!(texts(&world.queue(&late, 0).await), ["gone"]);
+    world.retain(PLAIN, "stays", None).await;
+    let plain = world.connect_with_will(false, FOR_EVER, Some((PLAIN, 0))).await;
+    world.close_with(&plain, true, None).await;
+    assert_eq!(texts(&world.queue(&watcher, 0).await)[1..], ["stays", "gone"]);
+    let later = world.connect("alice", "later", true, FOR_EVER).await;
+    world.subscribe_to(&later, vec![subscription(PLAIN)]).await;
+    assert_eq!(texts(&world.queue(&later, 0).await), ["stays"], "what was retained is");
     // Taken over: the old connection's will comes, its late end brings no other.
     let old = world.connect_with_will(false, FOR_EVER, Some(("will/old", 0))).await;
     let new = world.connect_with_will(false, FOR_EVER, Some(("will/new", 0))).await;
     world.close_with(&old, true, None).await;
-    assert_eq!(world.wills(&watcher).await, 2);
+    assert_eq!(world.wills(&watcher).await, 4);
     let queue = world.queue(&watcher, 0).await;
     assert_eq!(queue.last().map(|queued| queued.message.topic.to_string()).as_deref(), Some("will/old"));
     world.close_with(&new, false, None).await;
-    assert_eq!(world.wills(&watcher).await, 2);
+    assert_eq!(world.wills(&watcher).await, 4);
 }
 
 /// Whichever is first; the end of the session also where DISCONNECT sets it. `[v5:3.1.2-8] [v5:4.1.0-2]`
@@ -149,8 +160,7 @@ pub async fn a_session_that_goes_on_cancels_its_will(world: &mut World) {
     assert_eq!(world.wills(&watcher).await, 2);
 }
 
-/// A crash is the loss of all connections; what was due meanwhile comes then.
-/// `[v5:U40]`
+/// `[v5:U40]`: a crash is the loss of all connections; what was due meanwhile comes then.
 pub async fn wills_and_ends_of_sessions_come_also_after_a_crash(world: &mut World) {
     let watcher = world.watcher().await;
     for (expiry_s, delay_s, due_ms) in [(0, 0, 0), (0, 99, 0), (FOR_EVER, 0, 0), (60, 10, 10_000)] {

@@ -38,7 +38,8 @@ async fn work(member: &mut Client) -> Vec<usize> {
     }
 }
 
-/// Each job to one member, online or not, over a kill; what an ended member left goes to the other. `[v5:4.8.2-3]`
+/// Each job to one member, online or not, over a kill; what an ended member left goes to the other. `[v5:4.8.2-6] [v5:U33]`
+/// `[v5:U36]`
 #[tokio::test]
 async fn jobs_are_shared_kept_and_handed_on() {
     let mut world = World::start().await;
@@ -51,6 +52,13 @@ async fn jobs_are_shared_kept_and_handed_on() {
     assert!(first.len() >= JOBS / 3 && second.len() >= JOBS / 3, "{} and {}", first.len(), second.len());
     let all: BTreeSet<usize> = first.iter().chain(&second).copied().collect();
     assert_eq!((all.len(), first.len() + second.len()), (JOBS, JOBS), "each once");
+
+    // A refusal of a member is the end of its message. [v5:4.8.2-6]
+    publish(&world, 0..2).await;
+    let refused = a.message().await;
+    let id = refused.id.to_be_bytes();
+    a.send(&[0x40, 3, id[0], id[1], 0x97]).await;
+    assert_eq!((work(&mut b).await.len(), work(&mut a).await.len()), (1, 0));
 
     a.disconnect().await;
     publish(&world, 0..10).await;
