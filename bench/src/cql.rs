@@ -64,8 +64,9 @@ async fn round(
         open(opening, load::settings().unwrap_or_else(|e| panic!("{e}")), clock)
     })
     .await??;
+    let sessions = load::prepare(&*store).await?;
     let (counts, cpu) = (Counts::now(metrics), cpu_of(process)?);
-    let measured = load::on(store, Kind::Webhook, producers).await?;
+    let measured = load::on(store, sessions, Kind::Webhook, producers).await?;
     let (counts, cpu) = (Counts::now(metrics).since(&counts), cpu_of(process)?.saturating_sub(cpu));
     let messages = measured.appends.max(1) as f64;
     if shown {
@@ -84,7 +85,7 @@ async fn round(
     let session = connect(server, &name).await?;
     let rows = read(&session).await?;
     session.query_unpaged(format!("CREATE TABLE {name}.plain (shard tinyint, kind tinyint, part blob, key blob, value blob, PRIMARY KEY ((shard, kind, part), key))"), ()).await?;
-    let per_message = rows.len() as f64 / messages;
+    let per_message = counts.changed / messages;
     let (began, cpu) = (Instant::now(), cpu_of(process)?);
     let count = insert(&session, &name, rows).await?;
     let (elapsed, cpu) = (began.elapsed().as_secs_f64(), cpu_of(process)?.saturating_sub(cpu));

@@ -71,12 +71,17 @@ impl CommitListener for Groups {
 /// One round in a fresh store.
 pub(crate) async fn run(path: &Path, sizes: Sizes, kind: Kind, producers: usize) -> Result<Measured, Error> {
     let store = open(path, sizes, settings()?, Arc::new(now))?;
-    on(store, kind, producers).await
+    let sessions = prepare(&*store).await?;
+    on(store, sessions, kind, producers).await
 }
 
-/// One round on a store that is open; closes it.
-pub(crate) async fn on(store: Arc<dyn Store>, kind: Kind, producers: usize) -> Result<Measured, Error> {
-    let sessions = prepare(&*store).await?;
+/// One round on a store that is open and prepared; closes it.
+pub(crate) async fn on(
+    store: Arc<dyn Store>,
+    sessions: Arc<[SessionKey]>,
+    kind: Kind,
+    producers: usize,
+) -> Result<Measured, Error> {
     let groups = Arc::new(Groups::default());
     store.listen(groups.clone());
     let (cpu, written, started) = (cpu_time()?, written_bytes()?, Instant::now());
@@ -174,7 +179,7 @@ pub(crate) fn inbound(owner: usize, wamid: &str) -> Result<Update, schemas::ids:
     Ok(Update::Message(Box::new(inbound)))
 }
 
-async fn prepare(store: &dyn Store) -> Result<Arc<[SessionKey]>, Error> {
+pub(crate) async fn prepare(store: &dyn Store) -> Result<Arc<[SessionKey]>, Error> {
     let mut sessions = Vec::new();
     for owner in 0..OWNERS {
         let open = SessionOpen {

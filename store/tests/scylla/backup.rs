@@ -105,8 +105,9 @@ async fn a_store_moves_to_the_cluster_and_back() {
     let Some(server) = server() else { return };
     let home = tempfile::tempdir().expect("a temporary folder");
     let (here, back) = (home.path().join("here"), home.path().join("back"));
+    // More rows than a chunk, so that it can be stopped on the way.
     let messages =
-        std::env::var("INBOXD_MIGRATE_MESSAGES").map_or(3 * MESSAGES, |n| n.parse().expect("a number"));
+        std::env::var("INBOXD_MIGRATE_MESSAGES").map_or(32 * MESSAGES, |n| n.parse().expect("a number"));
     let world = World::new(Embedded(here.clone())).await;
     let updates = |part: &[u64]| {
         part.iter().map(|n| inbound(&format!("wamid.{n}"), &n.to_string(), world.now())).collect()

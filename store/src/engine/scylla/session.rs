@@ -42,6 +42,10 @@ const CONDITIONAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A read that takes longer than this is asked of another replica as well.
 const SPECULATE_AFTER: Duration = Duration::from_millis(100);
 
+/// Attempts to find a schema that others may be making.
+const SCHEMA_ATTEMPTS: u32 = 20;
+/// Between two of them.
+const SCHEMA_POLL: Duration = Duration::from_millis(250);
 /// Before an idempotent statement is repeated; doubled each time …
 const REPEAT_FIRST: Duration = Duration::from_millis(50);
 /// … and below this: five repeats within 1.6 s, then whoever asked is told.
@@ -124,9 +128,16 @@ impl Cql {
         let failed = |error: CqlError| OpenError::Engine { path: place.clone(), why: error.0 };
         let session = connect(access).await.map_err(failed)?;
         let dc = data_centre(&session, access).map_err(failed)?;
-        migrate::keyspace(&session, url, &dc).await.map_err(failed)?;
-        session.use_keyspace(&url.keyspace, false).await.map_err(|e| failed(cql(e)))?;
-        migrate::run(&session, &place).await?;
+        let mut attempts = 1;
+        while let Err(error) = schema(&session, url, &dc, &place).await {
+            let again = matches!(error, OpenError::Engine { .. }) && attempts < SCHEMA_ATTEMPTS;
+            if !again {
+                return Err(error);
+            }
+            tracing::debug!(%error, "the schema is not there yet");
+            attempts += 1;
+            tokio::time::sleep(SCHEMA_POLL).await;
+        }
         let profiles = Profiles::new(&dc);
         let slots = fixed(&session, &profiles, url, &dc).await.map_err(failed)?;
         Self::prepare(session, &profiles, slots).await.map_err(failed)
@@ -208,6 +219,16 @@ impl Cql {
     ) -> Result<bool, CqlError> {
         was_applied(self.run(statement, values).await?)
     }
+}
+
+/// Makes keyspace and tables where they are missing. Where others make them at the same moment, what was made a moment
+/// ago may not be there yet.
+async fn schema(session: &Session, url: &ScyllaUrl, dc: &str, place: &str) -> Result<(), OpenError> {
+    let failed = |error: CqlError| OpenError::Engine { path: place.to_owned(), why: error.0 };
+    migrate::keyspace(session, url, dc).await.map_err(failed)?;
+    session.use_keyspace(&url.keyspace, false).await.map_err(|e| failed(cql(e)))?;
+    migrate::run(session, place).await?;
+    session.await_schema_agreement().await.map(drop).map_err(|e| failed(cql(e)))
 }
 
 /// The place of a store in messages to people.
