@@ -91,18 +91,16 @@ impl Registry {
     }
 
     /// A connection that has been let in takes its session; an older one that had it is told so.
-    /// `[v311:3.1.4-2] [v5:3.1.4-3]` `submit` hands the opening to the store in the same breath, so that the order in
-    /// which connections take a session here is the order in which the store opens it.
-    pub(crate) fn take_over(&self, session: SessionKey, mailbox: &Arc<Mailbox>, submit: impl FnOnce()) {
-        let old = {
-            let mut inner = self.inner();
-            let old = inner.sessions.insert(session, Arc::clone(mailbox));
-            submit();
-            old
-        };
-        if let Some(old) = old {
+    /// `[v311:3.1.4-2] [v5:3.1.4-3]` True where it has to wait until that one is over: each waits for the one before it,
+    /// so the order in which connections take a session here is the order in which the store opens it.
+    #[must_use]
+    pub(crate) fn take_over(&self, session: SessionKey, mailbox: &Arc<Mailbox>) -> bool {
+        let old = self.inner().sessions.insert(session, Arc::clone(mailbox));
+        old.is_some_and(|old| {
+            let waits = old.succeeded_by(mailbox);
             old.end(Cause::TakenOver);
-        }
+            waits
+        })
     }
 
     /// Has a connection this session?

@@ -174,7 +174,7 @@ impl<T: Transport> Connection<T> {
     fn poll_rounds(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         for _ in 0..ROUNDS_MAX {
             let now = self.guest.hub.now();
-            let mut moved = self.take_mail(cx, now, &mut scratch.out);
+            let mut moved = self.take_mail(cx, now, scratch);
             moved |= self.take_store(cx, now, &mut scratch.out);
             moved |= self.take_input(cx, now, scratch);
             self.take_time(now, &mut scratch.out);
@@ -194,13 +194,17 @@ impl<T: Transport> Connection<T> {
         Poll::Pending
     }
 
-    fn take_mail(&mut self, cx: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
+    fn take_mail(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut Scratch) -> bool {
         let Some(mail) = self.guest.mailbox.take(cx.waker()) else {
             return false;
         };
         if mail.tick {
             self.guest.woken();
         }
+        if mail.turn {
+            self.go_on();
+        }
+        let out = &mut scratch.out;
         if let Some(owner) = &mut self.owner {
             for (token, result) in mail.answers {
                 let answer = super::store_io::answer_of(result, owner);
@@ -215,9 +219,21 @@ impl<T: Transport> Connection<T> {
             self.session.live(now, message, out);
         }
         if let Some(cause) = mail.cause {
-            self.session.end(now, *cause, out);
+            if *cause == Cause::TakenOver {
+                self.hear_out(cx, now, scratch);
+            }
+            self.session.end(now, *cause, &mut scratch.out);
         }
         true
+    }
+
+    /// Takes what the client had sent before another connection came: it may have said DISCONNECT.
+    fn hear_out(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut Scratch) {
+        for _ in 0..ROUNDS_MAX {
+            if !self.take_input(cx, now, scratch) {
+                return;
+            }
+        }
     }
 
     /// Bytes of the client, as long as its machine takes them, the store has room for what they lead to, and it is not
@@ -339,6 +355,9 @@ impl<T: Transport> Connection<T> {
             Action::Close { websocket } => {
                 self.close(now, websocket);
                 self.leave(now);
+                if self.busy.as_ref().is_none_or(|busy| busy.actions.is_empty()) {
+                    self.guest.mailbox.over();
+                }
             }
             action => self.act_as_owner(now, action, out),
         }

@@ -1,10 +1,10 @@
-//! I5. What others have for a connection: answers of the store, notices, live messages, an order to end.
+//! I5. What others have for a connection: answers of the store, notices, live messages, an order to end, a session.
 //!
 //! Written from the store's writer, the bus and other connections; read by the connection's task. One wake for all that
 //! is there, bounded: heads overwrite each other, answers are at most those asked for, live messages have a limit beyond
 //! which they are dropped (nobody was promised them).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use broker_protocol::{Cause, LiveMessage, Progress};
@@ -26,6 +26,8 @@ pub(crate) struct Mailbox {
 struct Inner {
     mail: Mail,
     waker: Option<Waker>,
+    /// Who has its session next.
+    successor: Option<Arc<Mailbox>>,
 }
 
 /// What was in the mailbox.
@@ -39,8 +41,12 @@ pub(crate) struct Mail {
     pub(crate) look_again: bool,
     /// A deadline has come.
     pub(crate) tick: bool,
+    /// The connection that had the session is over.
+    pub(crate) turn: bool,
     /// Nobody reads any more. (Beside the other flags, where it costs nothing.)
     closed: bool,
+    /// It has its session no longer, as far as the store is told.
+    over: bool,
 }
 
 impl Mail {
@@ -48,6 +54,7 @@ impl Mail {
         self.heads == Progress::default()
             && !self.look_again
             && !self.tick
+            && !self.turn
             && self.answers.is_empty()
             && self.live.is_empty()
             && self.cause.is_none()
@@ -115,6 +122,27 @@ impl Mailbox {
         });
     }
 
+    /// Another connection is to have its session next; true where that one waits to be told ([`Mail::turn`]).
+    pub(crate) fn succeeded_by(&self, next: &Arc<Self>) -> bool {
+        let mut inner = self.inner();
+        if !inner.mail.over {
+            inner.successor = Some(Arc::clone(next));
+        }
+        !inner.mail.over
+    }
+
+    /// The store has been told that this connection ends, or has nothing to be told: the next one may come.
+    pub(crate) fn over(&self) {
+        let next = {
+            let mut inner = self.inner();
+            inner.mail.over = true;
+            inner.successor.take()
+        };
+        if let Some(next) = next {
+            next.put(|mail| mail.turn = true);
+        }
+    }
+
     /// Takes everything out; if there is nothing, `waker` is woken when something comes.
     pub(crate) fn take(&self, waker: &Waker) -> Option<Mail> {
         let mut inner = self.inner();
@@ -124,13 +152,15 @@ impl Mailbox {
             }
             return None;
         }
-        Some(std::mem::take(&mut inner.mail))
+        let over = inner.mail.over;
+        Some(std::mem::replace(&mut inner.mail, Mail { over, ..Mail::default() }))
     }
 
     /// Nobody reads any more: what comes now is dropped.
     pub(crate) fn close(&self) {
+        self.over();
         let mut inner = self.inner();
-        inner.mail = Mail { closed: true, ..Mail::default() };
+        inner.mail = Mail { closed: true, over: true, ..Mail::default() };
         inner.waker = None;
     }
 }

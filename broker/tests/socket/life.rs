@@ -3,7 +3,7 @@
 use broker::BusKind;
 
 use crate::support::client::{Client, End};
-use crate::support::packet::{Connect, V5, V311, publish, subscribe};
+use crate::support::packet::{Connect, V5, V311, puback, publish, subscribe};
 use crate::support::{DEADLINE, World};
 
 /// `[v311:3.1.2-24] [v5:3.1.2-22]`: the shortest keep alive, one second, is over after one and a half.
@@ -174,4 +174,30 @@ async fn connections_are_counted() {
     })
     .await
     .expect("all are gone");
+}
+
+/// `[v311:3.14.4-3] [v5:3.14.4-3]`: whoever says DISCONNECT and comes back before the server has read it has left no will,
+/// and what it acknowledged is over. `[v311:4.4.0-1] [v5:4.4.0-1]`
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_client_that_comes_back_at_once_had_said_goodbye() {
+    const TIMES: usize = 100;
+    let world = World::start().await;
+    for level in [V311, V5] {
+        let mut watcher = Client::user(&world, level, "bob").await;
+        watcher.subscribe("will", 0).await;
+        let mut connect = Connect::persistent(level, &format!("c{level}"), &world.acl_token("alice"));
+        connect.will = Some(("will".to_owned(), b"gone".to_vec(), 0));
+        for n in 0..TIMES {
+            let (mut client, present) = Client::connect(&world, &connect).await;
+            assert_eq!(present, n > 0);
+            client.subscribe("t", 1).await;
+            let payload = n.to_string();
+            assert_eq!(watcher.publish("t", payload.as_bytes()).await, 0);
+            let got = client.published().await;
+            assert_eq!(got.payload, payload.as_bytes(), "what was acknowledged does not come again");
+            client.send(&[&puback(got.id.unwrap())[..], &[0xE0, 0]].concat()).await;
+            drop(client);
+        }
+        watcher.fence().await;
+    }
 }

@@ -82,6 +82,10 @@ impl<T: Transport> Connection<T> {
             busy.actions.push_back(Action::Submit { token, request });
             return;
         }
+        if self.waits_for_session(&request) {
+            self.busy().actions.push_back(Action::Submit { token, request });
+            return;
+        }
         let bytes = self.cost(&request);
         match self.guest.hub.store.try_permit(bytes) {
             Some(permit) => self.submit(now, token, *request, permit),
@@ -89,6 +93,28 @@ impl<T: Transport> Connection<T> {
                 self.busy().actions.push_back(Action::Submit { token, request });
                 self.wait_for_permit(bytes);
             }
+        }
+    }
+
+    /// Takes the session that is to be opened. True while an older connection still has it: what its client sent before
+    /// this one came counts (a DISCONNECT takes the will away, PUBACKs move the cursor), so that one is closed first.
+    fn waits_for_session(&mut self, request: &Request) -> bool {
+        let Request::Open { account, user, client, version, .. } = request else {
+            return false;
+        };
+        let owner = Box::new(Owner::new(account, user, client, *version));
+        let waits = self.guest.hub.registry.take_over(owner.session, &self.guest.mailbox);
+        self.owner = Some(owner);
+        self.guest.let_in();
+        waits
+    }
+
+    /// What waits first goes on: the older connection is over.
+    pub(super) fn go_on(&mut self) {
+        if let Some(Action::Submit { request, .. }) = self.busy.as_ref().and_then(|busy| busy.actions.front())
+        {
+            let bytes = self.cost(request);
+            self.wait_for_permit(bytes);
         }
     }
 
@@ -122,28 +148,18 @@ impl<T: Transport> Connection<T> {
         let sink: Arc<dyn CommitSink> = Arc::clone(mailbox) as Arc<dyn CommitSink>;
         let publishes =
             matches!(request, Request::Publish { .. } | Request::Once { .. } | Request::Command { .. });
-        if let Request::Open { account, user, client, version, .. } = &request {
-            let owner = Box::new(Owner::new(account, user, client, *version));
-            let session = owner.session;
-            let op = store_io::op_of(request, &owner);
-            self.owner = Some(owner);
-            hub.registry.take_over(session, mailbox, || {
-                hub.store.submit(op, permit, token, sink);
-            });
-            self.guest.let_in();
-        } else if let Some(owner) = &mut self.owner {
-            owner.closed |= matches!(request, Request::Close { .. });
+        if let Some(owner) = &mut self.owner {
+            let closes = matches!(request, Request::Close { .. });
+            owner.closed |= closes;
             hub.store.submit(store_io::op_of(request, owner), permit, token, sink);
+            if closes {
+                mailbox.over();
+            }
         }
         if publishes {
             self.charge(now);
         }
-        // The next one that waits.
-        if let Some(Action::Submit { request, .. }) = self.busy.as_ref().and_then(|busy| busy.actions.front())
-        {
-            let bytes = self.cost(request);
-            self.wait_for_permit(bytes);
-        }
+        self.go_on();
     }
 
     /// True where a page was handed in at once.
