@@ -91,6 +91,7 @@ impl DenyReason {
 
 /// Decides. `topic` is a topic name for [`Action::Publish`], a filter for [`Action::Subscribe`], with its
 /// `$share/{name}/` where it has one.
+/// `[v5:U43]`
 #[must_use]
 pub fn decide(claims: &Claims, action: Action, topic: &str) -> Decision {
     let decided = match action {

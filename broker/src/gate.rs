@@ -81,6 +81,7 @@ impl ProtocolGate for Gate {
         if self.connections.load(Ordering::Relaxed) > self.connections_max {
             return Err(turned_away(TurnedAway::Server));
         }
+        // [v311:3.1.3-5] [v5:3.1.3-5] [v311:3.1.3-6] [v5:3.1.3-6] [v5:3.1.3-7]
         let (client, assigned) = match check_client_id(&claims, client_id).map_err(Self::refuse)? {
             ClientIdRule::AsSent(client) => (client, false),
             ClientIdRule::Assigned(client) => (client, true),

@@ -20,6 +20,7 @@ pub struct SessionKey(pub u128);
 
 impl SessionKey {
     /// The session of a client.
+    /// `[v311:3.1.3-2] [v5:3.1.3-2]`
     #[must_use]
     pub fn of(account: &AccountId, user: &UserId, client: &ClientId) -> Self {
         let parts = [account.as_str().as_bytes(), user.as_str().as_bytes(), client.as_str().as_bytes()];

@@ -111,6 +111,7 @@ impl<K: PartialEq, V> Trie<K, V> {
     }
 
     /// Calls `found` for every subscription whose filter matches the topic name.
+    /// `[v311:3.3.2-3] [v5:3.3.2-3] [v311:4.7.2-1] [v311:4.7.3-4] [v5:4.7.3-4]`
     pub fn matches<'a>(&'a self, topic: &str, mut found: impl FnMut(&'a K, &'a V)) {
         let levels: Vec<&str> = topic.split('/').collect();
         // A first level with `$` is matched by no wildcard. [v5:4.7.2-1]

@@ -3,6 +3,8 @@
 //! O1 publish · O4 PUBACK · I7 deliver · I8 cursor. One [`Session`] a connection. No runtime, no I/O, no clock, no
 //! randomness, no store: time is an argument ([`Now`]), ids come from the [`Gate`], what is to be stored or read is asked
 //! for in an [`Action`] and answered with an [`Answer`] or a page.
+//! What goes beyond the standard (inboxes, refusals told there) stands in topics and properties that a client may leave
+//! alone. `[v311:7.0.0-2]`
 //! Not here: sockets, the store, who is online (`broker`), who may do what (`auth-hook`).
 //!
 //! ```text

@@ -1,5 +1,6 @@
 //! The MQTT listeners over TCP and TLS. Accepting waits for nobody's handshake. Not here: what a handshake is
 //! (`listener`), what follows CONNECT (`driver`).
+//! `[v311:7.1.1-1] [v5:4.2-1]`
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,6 +5,8 @@
 //!               Op::Replay ─▶ page 2 … (asked for when the session has read its queue to the end)
 //! ```
 //! Not here: how a queue is delivered (`broker`).
+//! `[v311:3.1.2-7] [v311:3.3.1-6] [v311:3.3.1-9] [v311:3.3.1-12] [v5:3.3.1-8] [v5:U30]`
+//! `[v5:U31] [v5:U32]`
 
 use schemas::{ErrorCode, Publication, QoS, Subscription, topic};
 

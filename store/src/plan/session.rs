@@ -29,6 +29,8 @@ impl Plan {
         let session = SessionKey::of(&open.account, &open.user, &open.client);
         let stored: Option<SessionRow> = view.get(&keys::session(Table::Session, session))?;
         let connection = stored.as_ref().map_or(1, |row| row.connection + 1);
+        // [v311:3.1.2-4] [v5:3.1.2-5] [v5:3.1.2-6] [v5:3.1.2-23] [v311:3.1.4-3] [v5:3.1.4-4]
+        // [v311:4.1.0-1] [v5:4.1.0-1]
         let alive = self.take_over(view, session, stored, open.clean, effects)?;
         let present = alive.is_some();
         let cursor = self.cursor(view, session)?;
@@ -126,6 +128,7 @@ impl Plan {
         Ok(InboxCursor { qos: QoS::from_bits(qos).unwrap_or_default(), acked, gap })
     }
 
+    /// `[v311:4.1.0-2] [v5:U42]`
     pub(super) fn has_expired(row: &SessionRow, now: Millis) -> bool {
         let outlived = row.closed_at.saturating_add(u64::from(row.expiry_s) * 1000);
         !row.connected && row.expiry_s != NEVER && outlived <= now.0
@@ -286,6 +289,7 @@ impl Plan {
         for subscription in &op.filters {
             let sub_key = keys::subscription(op.session, &subscription.filter);
             let existed = view.has(&sub_key)?;
+            // [v311:3.8.4-3] [v5:3.8.4-3] [v5:3.8.4-4] [v5:U38]
             view.put(sub_key, subscription);
             let inbox = if *subscription.filter == *own {
                 Some(self.subscribe_inbox(view, &mut row, op, subscription.qos, existed)?)

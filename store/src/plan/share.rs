@@ -2,6 +2,8 @@
 //!
 //! Who is online counts first, then who has the fewest messages unacknowledged, then whose turn it is. Not here: QoS 0,
 //! which the broker passes on to one who is online.
+//! `[v5:4.8.2-4] [v5:4.8.2-6] [v5:U33] [v5:U34] [v5:U35] [v5:U36]`
+//! `[v5:U37]`
 
 use schemas::{AccountId, Publication, QoS, Subscription, topic};
 

@@ -59,6 +59,7 @@ impl Subscriptions {
         topics.single.insert(&subscription.filter, session, wish);
     }
 
+    /// `[v311:3.10.4-2] [v5:3.10.4-2]`
     pub(super) fn remove(&mut self, account: &AccountId, session: SessionKey, filter: &str) {
         let Some(topics) = self.accounts.get_mut(account) else { return };
         match topic::split_share(filter) {
@@ -155,6 +156,8 @@ impl Plan {
         Ok(queue)
     }
 
+    /// `[v311:3.1.2-5] [v311:4.5.0-1] [v5:4.5.0-1] [v311:4.6.0-5] [v311:4.6.0-6] [v5:4.6.0-5]`
+    /// `[v5:4.6.0-6]`
     pub(super) fn publish(
         &mut self,
         view: &mut View<'_>,

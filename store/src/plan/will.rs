@@ -3,6 +3,7 @@
 //! A will is stored at CONNECT. It comes with the commit that closes the session, or after its delay, or when the
 //! session ends, whichever is first (`[v311:3.1.2-8] [v5:3.1.2-8]`); a connection that continues the session before that
 //! cancels it (`[v5:3.1.3-9]`). Not here: who may publish what (`auth-hook`, at CONNECT).
+//! `[v5:3.1.2-7] [v311:3.1.2-12] [v5:U40]`
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Rule `clauses`: every clause of MQTT that binds a server is tested, or a reason stands in the list why not.
+//! Rule `clauses`: every clause of MQTT that binds a server is named where it is kept and where it is tested, or a reason
+//! stands in the list why not.
 //!
 //! The list is `docs/mqtt-clauses.tsv`; a clause is found by its id with the version in front, in a comment or a text:
 //! on a line of product code it marks the check, on a line of test code the test. `docs/protocol.md` is written from the
@@ -45,8 +46,11 @@ pub(crate) fn check(root: &Path, sources: &Sources) -> Vec<Finding> {
     let (places, unknown) = places(sources, &known);
     let mut findings = unknown;
     for clause in &clauses {
-        let tested = places.get(&clause.id).is_some_and(|places| !places.tests.is_empty());
-        if !tested && clause.reason.is_none() {
+        if clause.reason.is_some() {
+            continue;
+        }
+        let places = places.get(&clause.id);
+        if places.is_none_or(|places| places.tests.is_empty()) {
             findings.push(Finding {
                 file: LIST.into(),
                 line: clause.line,
@@ -54,6 +58,16 @@ pub(crate) fn check(root: &Path, sources: &Sources) -> Vec<Finding> {
                 what: format!("no test names {}", clause.id),
                 why: WHY,
                 instead: "write its id at a test that fails without the rule, or a reason into the list",
+            });
+        }
+        if places.is_none_or(|places| places.checks.is_empty()) {
+            findings.push(Finding {
+                file: LIST.into(),
+                line: clause.line,
+                rule: "clauses",
+                what: format!("no code names {}", clause.id),
+                why: "whoever changes that code cannot know which rule it keeps",
+                instead: "write its id where the rule is kept, or a reason into the list",
             });
         }
     }
@@ -177,7 +191,7 @@ const HEAD: &str = "\
 # MQTT 3.1.1 and 5.0, clause by clause
 
 Written by `cargo xtask protocol` from `docs/mqtt-clauses.tsv` and from the ids that stand in the sources; `cargo xtask
-tidy` fails on a clause with neither a test nor a reason. Paths without a crate are in `broker/protocol`. U1…U48 are duties
+tidy` fails on a clause without code and test that name it, or a reason. Paths without a crate are in `broker/protocol`. U1…U48 are duties
 that the standard states without a number.
 ";
 
@@ -197,6 +211,9 @@ mod tests {
         assert_eq!(found(&Tree::new()), Vec::<String>::new());
         let tree = Tree::new().with(LIST, ONE).with("b/src/a.rs", "//! A.\n// [v5:3.1.2-24]\nfn a() {}\n");
         assert_eq!(found(&tree), ["no test names v5:3.1.2-24"]);
+        let untold =
+            Tree::new().with(LIST, ONE).with("b/tests/a.rs", "//! A.\n// v5:3.1.2-24\nfn fits() {}\n");
+        assert_eq!(found(&untold), ["no code names v5:3.1.2-24"]);
         let tree = tree.with("b/tests/a.rs", "//! A.\n/// `[v5:3.1.2-24]`\n#[test]\nfn fits() {}\n");
         assert_eq!(found(&tree), Vec::<String>::new());
         let table = table(tree.root()).expect("a list");
@@ -210,8 +227,10 @@ mod tests {
 
     #[test]
     fn an_id_that_is_in_no_list_is_found() {
-        let tree =
-            Tree::new().with(LIST, ONE).with("b/tests/a.rs", "//! A.\n// v5:3.1.2-24 v5:9.9.9-9 v5:x\n");
+        let both = "//! A.\n// v5:3.1.2-24 v5:x\n";
+        let tree = Tree::new().with(LIST, ONE).with("b/src/a.rs", both).with("b/tests/b.rs", both);
+        assert_eq!(found(&tree), Vec::<String>::new());
+        let tree = tree.with("b/tests/a.rs", "//! A.\n// v5:9.9.9-9\n");
         assert_eq!(found(&tree), ["v5:9.9.9-9 is not in docs/mqtt-clauses.tsv"]);
     }
 }

@@ -83,9 +83,11 @@ fn check_flags(version: Version, packet: u8, flags: u8) -> Result<(), PacketErro
             return Err(PacketError::malformed("v311:U23", "packet type 15"));
         }
         // [v5:U24] only a server sends CONNACK, SUBACK, UNSUBACK, PINGRESP.
+        // [v311:U24]
         2 | 9 | 11 | 13 => return Err(PacketError::protocol("v5:U24", "a packet that only servers send")),
         _ => 0,
     };
+    // [v311:3.14.1-1]
     if flags == expected {
         Ok(())
     } else {
@@ -105,6 +107,7 @@ fn connect(version: Version, reader: &mut Reader<'_>) -> Result<Findings, Packet
     if version == Version::V5 {
         properties(reader, kind::CONNECT)?;
     }
+    // [v311:3.1.3-1] [v5:3.1.3-1] [v311:3.1.3-3] [v5:3.1.3-3] [v5:3.1.4-1]
     let client = reader.string()?;
     if client.is_empty() && !findings.clean {
         if version == Version::V311 {
@@ -117,6 +120,7 @@ fn connect(version: Version, reader: &mut Reader<'_>) -> Result<Findings, Packet
         }
         findings.empty_id_flags_at = Some(flags_at);
     }
+    // [v311:3.1.2-9] [v5:3.1.2-9]
     if flags & 0b100 != 0 {
         if version == Version::V5 {
             let found = properties(reader, kind::WILL)?;
@@ -127,9 +131,11 @@ fn connect(version: Version, reader: &mut Reader<'_>) -> Result<Findings, Packet
         check_name(topic)?;
         reader.binary()?;
     }
+    // [v311:3.1.2-19] [v5:3.1.2-17]
     if flags & 0b1000_0000 != 0 {
         reader.string()?;
     }
+    // [v311:3.1.2-21] [v5:3.1.2-19]
     if flags & 0b0100_0000 != 0 {
         reader.binary()?;
     }
@@ -149,6 +155,7 @@ fn check_connect_flags(version: Version, flags: u8) -> Result<(), PacketError> {
         return Err(PacketError::malformed("v5:3.1.2-11", "will QoS or will retain without a will"));
     }
     // [v311:3.1.2-14] [v5:3.1.2-12]
+    // [v5:U8]
     if flags & 0b0001_1000 == 0b0001_1000 {
         return Err(PacketError::malformed("v5:3.1.2-12", "will QoS 3"));
     }
@@ -230,6 +237,7 @@ fn unsubscribe(version: Version, reader: &mut Reader<'_>) -> Result<(), PacketEr
 
 /// PUBACK … PUBCOMP, DISCONNECT, AUTH of MQTT 5: `fixed` bytes, then perhaps a reason code, then perhaps properties.
 fn reasoned(packet: u8, fixed: usize, reader: &mut Reader<'_>) -> Result<Findings, PacketError> {
+    // [v5:U44]
     reader.take(fixed)?;
     if reader.left() > 1 {
         reader.take(1)?;
@@ -256,6 +264,7 @@ fn nonempty_filter(filter: &[u8]) -> Result<(), PacketError> {
     Ok(())
 }
 
+/// `[v311:4.7.1-1] [v5:4.7.0-1]`
 fn check_name(name: &[u8]) -> Result<(), PacketError> {
     // [v311:1.5.3-1] [v5:1.5.4-1]
     let Ok(name) = std::str::from_utf8(name) else {
@@ -490,6 +499,10 @@ impl<'a> Reader<'a> {
     }
 
     /// A string: UTF-8, strictly, and without U+0000, which rmqtt-codec lets through. `[v311:1.5.3-1] [v5:1.5.4-1] [v5:1.5.7-1]`
+    /// `[v311:1.5.3-3] [v5:1.5.4-3] [v311:3.1.3-4] [v5:3.1.3-4] [v311:3.1.3-10] [v5:3.1.3-11]`
+    /// `[v311:3.1.3-11] [v5:3.1.3-12] [v311:3.3.2-1] [v5:3.3.2-1] [v5:3.3.2-13] [v5:3.3.2-19]`
+    /// `[v311:3.8.3-1] [v5:3.8.3-1] [v311:3.10.3-1] [v5:3.10.3-1] [v311:4.7.3-2] [v5:4.7.3-2]`
+    /// `[v311:4.7.3-3] [v5:4.7.3-3] [v5:U46]`
     fn string(&mut self) -> Result<&'a [u8], PacketError> {
         let text = self.binary()?;
         // [v311:1.5.3-2] [v5:1.5.4-2]

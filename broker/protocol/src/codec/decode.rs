@@ -181,6 +181,7 @@ fn connect_v5(connect: five::Connect, findings: Findings) -> Connect {
     }
 }
 
+/// `[v5:3.1.3-10] [v5:U41]`
 fn will_v5(will: five::LastWill, findings: Findings) -> Will {
     let properties = PublishProperties {
         payload_is_utf8: findings.payload_format,
@@ -216,6 +217,7 @@ fn publish_of(publish: types::Publish, findings: Findings) -> Publish {
         })
     });
     Publish {
+        // [v311:2.3.1-5] [v5:2.2.1-2] [v311:3.3.1-3] [v5:3.3.1-3]
         id: publish.packet_id,
         alias,
         message: Publication {

@@ -177,6 +177,7 @@ impl Encoder {
         if let Some(method) = ack.auth_method {
             text_property(&mut properties, 0x15, method);
         }
+        // [v5:3.1.2-28] [v5:3.2.2-9] [v5:U48]
         if ack.announces {
             properties.push(0x21);
             u16(&mut properties, ack.receive_max);
@@ -227,11 +228,13 @@ impl Encoder {
         }
         // [v311:3.3.1-2] [v5:3.3.1-2] no DUP at QoS 0.
         let dup = publish.dup && publish.id.is_some();
+        // [v311:2.2.2-1] [v311:4.3.1-1] [v5:4.3.1-1] [v5:3.3.1-3] [v311:3.3.1-3]
         let first = 0x30 | u8::from(dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
         out.reserve(5 + remaining);
         out.push(first);
         var(out, remaining);
         binary(out, topic.as_bytes());
+        // [v311:2.3.1-5] [v5:2.2.1-2]
         if let Some(id) = publish.id {
             u16(out, id.get());
         }
@@ -276,6 +279,8 @@ impl Encoder {
         self.codes(out, 0xB0, id, codes.iter().copied())
     }
 
+    /// `[v311:2.3.1-7] [v5:2.2.1-6] [v311:3.9.3-1] [v5:3.9.3-1] [v5:3.9.3-2] [v5:3.8.4-7]`
+    /// `[v5:3.10.4-4] [v5:3.11.3-2]`
     fn codes(
         &self,
         out: &mut Vec<u8>,
@@ -317,6 +322,7 @@ impl Encoder {
     }
 
     /// DISCONNECT of MQTT 5; 3.1.1 servers have none.
+    /// `[v5:3.14.2-2]`
     pub fn disconnect(&self, out: &mut Vec<u8>, reason: u8, why: Option<&str>) {
         if self.version == Version::V5 {
             self.reasoned(out, 0xE0, &[reason], why, false);
@@ -326,6 +332,7 @@ impl Encoder {
     /// A packet of `fixed` bytes and perhaps a reason string, which is left out where it would not fit.
     /// `[v5:3.2.2-19] [v5:3.4.2-2] [v5:3.14.2-3]`
     fn reasoned(&self, out: &mut Vec<u8>, first: u8, fixed: &[u8], why: Option<&str>, optional: bool) {
+        // [v5:3.2.2-20] [v5:3.4.2-3] [v5:3.5.2-2] [v5:3.5.2-3]
         let why = why.filter(|_| !optional || self.problem_info);
         if let Some(why) = why {
             let properties = 1 + text_len(why);

@@ -76,6 +76,7 @@ pub fn frame(bytes: &[u8], version: Option<Version>, limit: usize) -> Result<Fra
             }
             let header = 2 + at;
             let total = header + length;
+            // [v5:U19]
             if total > limit {
                 return Err(PacketError::new(v5::TOO_LARGE, "v5:3.2.2-15", "packet larger than announced"));
             }

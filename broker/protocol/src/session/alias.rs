@@ -72,6 +72,7 @@ impl Online {
             return Ok(());
         };
         // [v5:3.2.2-17] [v5:3.2.2-18] [v5:3.3.2-9] [v5:U12]
+        // [v5:3.3.2-12]
         if alias.get() > limits.topic_alias_max || !self.announced {
             return Err(Cause::error(
                 v5::ALIAS_INVALID,

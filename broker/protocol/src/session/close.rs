@@ -80,6 +80,7 @@ const CLIENT_DISCONNECT: [u8; 14] =
 impl Session {
     /// Ends the connection. The session is over afterwards, unless the store is just opening it: then its answer is
     /// still wanted ([`Session::has_ended`]).
+    /// `[v311:4.8.0-1] [v311:3.14.4-1] [v311:3.14.4-2] [v5:3.14.4-2] [v5:U45]`
     pub fn end(&mut self, _now: Now, cause: Cause, out: &mut Output) {
         let (reason, why, websocket) = cause.told();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
@@ -132,6 +133,7 @@ impl Session {
 
 impl Online {
     /// What a DISCONNECT of the client means.
+    /// `[v5:U27]`
     pub(super) fn disconnected(&self, reason: u8, expiry_s: Option<u32>) -> Cause {
         // [v5:3.14.2-1]
         if !CLIENT_DISCONNECT.contains(&reason) {

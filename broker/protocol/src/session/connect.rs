@@ -79,6 +79,7 @@ impl Session {
     }
 
     /// `[v311:3.2.2-5] [v5:3.2.2-7]`
+    /// `[v311:3.1.3-9] [v5:3.1.3-8] [v311:3.1.4-5] [v5:3.1.4-6]`
     fn refuse_connect(&mut self, encoder: &Encoder, refusal: &Refusal, out: &mut Output) {
         encoder.connack_refused(&mut out.bytes, refusal.reason, Some(refusal.v311), refusal.why);
         self.phase = Phase::Ended;
@@ -148,6 +149,7 @@ impl Session {
             return;
         }
         // [v311:3.2.0-1] [v5:3.2.0-1] [v311:3.2.2-2] [v5:3.2.2-3]: first of all, and true about the session.
+        // [v311:3.1.4-4] [v5:3.1.4-5] [v5:3.2.0-2] [v311:3.2.2-3]
         let mut ack = ConnAck { present: opened.present, ..opening.ack.clone() };
         // [v5:3.1.2-24]
         if !opening.encoder.connack(&mut out.bytes, &ack) {
@@ -305,6 +307,7 @@ fn stored_will(will: Will, out: &mut Output) -> Option<Box<Will>> {
 }
 
 /// The keep alive in force, in seconds. 3.1.1 cannot be told another one.
+/// `[v5:3.2.2-21] [v5:3.2.2-22]`
 fn keep_alive(limits: &Limits, connect: &Connect) -> u16 {
     let most = limits.keep_alive_max_s;
     let longer = connect.keep_alive_s == 0 || connect.keep_alive_s > most;

@@ -175,6 +175,7 @@ impl Online {
         self.queue.wants_page() && !self.pending.is_subscribing()
     }
 
+    /// Deliveries that may still begin. `[v5:3.3.4-9] [v5:3.3.4-10] [v5:4.9.0-1] [v5:4.9.0-3]`
     pub(super) fn room(&self) -> usize {
         let in_flight = self.inbox.in_flight() + self.queue.flight.len() + self.loose.flight.len();
         self.window_max.saturating_sub(in_flight)

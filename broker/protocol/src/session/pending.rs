@@ -17,6 +17,7 @@ use crate::io::{Answer, Delivered};
 const OTHERS_MAX: usize = 16;
 
 /// The queue.
+/// `[v311:4.6.0-3] [v5:4.6.0-3]`
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Token of the first entry.

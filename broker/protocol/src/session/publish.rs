@@ -85,6 +85,7 @@ impl Online {
         message: Publication,
         out: &mut Output,
     ) -> Result<(), Cause> {
+        // [v311:3.3.4-1] [v5:3.3.4-1] [v311:2.3.1-2] [v5:4.3.2-5]
         match (is_outbox(&message.topic), id) {
             (true, Some(id)) => return self.command(now, gate, id, &message, out),
             (true, None) => Self::typing(&message, out),

@@ -31,6 +31,7 @@ impl Online {
         let Subscribe { id, subscription_id, filters, start } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut granted = Vec::new();
+        // [v311:3.8.4-4] [v5:3.8.4-5] [v311:3.8.3-2]
         for filter in filters {
             let full = self.subscriptions + granted.len() >= limits.subscriptions_max;
             match self.grant(gate, &filter, start, full) {
@@ -135,6 +136,7 @@ impl Online {
         existed: &[bool],
         out: &mut Output,
     ) -> Result<(), Cause> {
+        // [v311:3.10.4-6] [v5:3.10.4-6]
         for filter in &filters {
             // [v311:3.10.4-1] [v5:3.10.4-1]: byte for byte.
             match UserTopic::split(filter) {

@@ -55,6 +55,7 @@ impl Session {
                     // What the client sent lies unread, by our choice: it cannot be called silent.
                     online.last_packet_ms = now.mono_ms;
                 }
+                // [v311:4.8.0-2]
                 if online.pending.oldest_ms().is_some_and(|since| late(since, store_wait))
                     || online.read_failed_ms.is_some_and(|since| late(since, store_wait))
                 {

@@ -60,8 +60,10 @@ pub(super) struct Window {
     /// Newest number known.
     pub(super) head: u64,
     /// What comes again up to here has DUP.
+    /// `[v311:3.3.1-1] [v5:3.3.1-1] [v5:4.3.2-2] [v5:4.3.3-2]`
     pub(super) dup_to: u64,
     /// Sent and not over, rising.
+    /// `[v311:4.3.2-1] [v5:4.3.2-3] [v5:4.3.3-3] [v311:4.6.0-1] [v5:4.6.0-1] [v5:4.3.3-13]`
     pub(super) flight: VecDeque<Flight>,
     /// Numbers above `sent` that the client had received on an earlier connection: they do not come again.
     pub(super) received: Vec<u64>,
@@ -187,6 +189,7 @@ impl Window {
     }
 }
 
+/// `[v311:2.3.1-4] [v5:2.2.1-4] [v5:4.3.2-1] [v5:4.3.3-1]`
 pub(super) fn id(base: u16, n: u64) -> NonZeroU16 {
     let offset = u16::try_from(n % IDS_PER_SOURCE).unwrap_or_default();
     NonZeroU16::new(base + offset).unwrap_or(NonZeroU16::MIN)
