@@ -47,7 +47,10 @@ pub struct Report {
     pub count: u64,
 }
 
-/// Checks all rows. `progress` hears after each table: tables done, tables in all, rows read.
+/// Rows after which it is told how far it is: some tenths of a second.
+const TOLD_EVERY: u64 = 10_000;
+
+/// Checks all rows. `progress` hears after so many rows and after each table: tables done, tables in all, rows read.
 pub(crate) fn verify(
     rows: &dyn Rows,
     progress: &mut dyn FnMut(usize, usize, u64),
@@ -55,7 +58,7 @@ pub(crate) fn verify(
     let mut check = Check { rows, report: Report::default(), previous: None, retained: BTreeMap::new() };
     let mut read = 0;
     for (index, table) in Table::ALL.into_iter().enumerate() {
-        read += check.table(table)?;
+        read += check.table(table, &mut |rows| progress(index, Table::ALL.len(), read + rows))?;
         progress(index + 1, Table::ALL.len(), read);
     }
     Ok(check.report)
@@ -71,12 +74,15 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn table(&mut self, table: Table) -> Result<u64, ReadError> {
+    fn table(&mut self, table: Table, told: &mut dyn FnMut(u64)) -> Result<u64, ReadError> {
         self.previous = None;
         let mut count = 0;
         self.rows.scan(&KeyRange::prefix(keys::all(table)), Order::Ascending, &mut |key, value| {
             count += 1;
             self.note(table, key, value)?;
+            if count % TOLD_EVERY == 0 {
+                told(count);
+            }
             Ok(true)
         })?;
         self.report.rows.insert(Table::name(table as u8), count);

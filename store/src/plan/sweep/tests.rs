@@ -10,7 +10,7 @@ use crate::conformance::{account_id, inbound, number, text_message, to_ana, user
 use crate::engine::memory::Memory;
 use crate::engine::{Batch, Each, Order, Rows};
 use crate::error::CommitError;
-use crate::rows::encode;
+use crate::rows::{CursorRow, encode};
 use crate::turn::{Group, Pending, Turn};
 use crate::{Agents, CommandOp, CommitResult, CommitSink, Number, Op, Settings, UserSeen, WebhookOp};
 
@@ -267,4 +267,15 @@ impl World {
         found.expect("memory is readable");
         newest.expect("there is a message")
     }
+}
+
+#[test]
+fn queued_messages_that_a_crash_brought_back_are_removed_again() {
+    let mut world = World::new(Retention::default());
+    // A session that ended leaves its cursor, so that its numbers are not given again, and no other row.
+    let ended = SessionKey(5);
+    world.put((1..=7).map(|n| (keys::queue(ended, n), vec![1])));
+    world.put([(keys::session(Table::Cursor, ended), encode(&CursorRow { inbox: 0, queue: 7 }))]);
+    assert_eq!(world.round(Table::Queue, false).last(), Some(&0));
+    assert_eq!(world.count(Table::Cursor), 1);
 }
