@@ -498,7 +498,7 @@ mod tests {
     /// raise a number has found out why, and what it costs a fleet.
     #[test]
     fn p8_an_idle_connection_is_small() {
-        assert!(size_of::<Connection<Raw<TcpStream>>>() <= 144);
+        assert!(size_of::<Connection<Raw<TcpStream>>>() <= 152);
         assert!(size_of::<Mailbox>() <= 112);
         assert!(size_of::<Owner>() <= 112);
     }
