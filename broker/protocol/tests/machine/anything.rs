@@ -33,6 +33,10 @@ fn valid() -> impl Strategy<Value = Vec<u8>> {
         (level, filter, 0_u8..3).prop_map(|(level, filter, qos)| subscribe(level, filter, qos)),
         any::<u16>().prop_map(puback),
         (32_001_u16..32_020).prop_map(puback),
+        (prop_oneof![Just(0x50_u8), Just(0x62), Just(0x70)], prop_oneof![0_u16..8, 32_000_u16..32_008])
+            .prop_map(|(first, id)| packet(first, &id.to_be_bytes())),
+        (0x17_u8..0x1A).prop_map(|reason| packet(0xF0, &[reason, 6, 0x15, 0, 3, b'J', b'W', b'T'])),
+        Just(connect(5, false, &[0x15, 0, 3, b'J', b'W', b'T', 0x22, 0, 2])),
         Just(packet(0xA2, &[&[0, 3, 0][..], &text("user/alice/inbox")].concat())),
         Just(vec![0xC0, 0]),
         Just(vec![0xE0, 0]),
@@ -65,7 +69,8 @@ fn carry_out(world: &mut World, step: Step, level: u8) {
         Step::Commit(count) => world.commit(count),
         Step::Enqueue => {
             let n = world.queue.last_key_value().map_or(1, |(n, _)| n + 3);
-            world.enqueue(n, message("t", b"x"));
+            let qos = if n.is_multiple_of(2) { schemas::QoS::ExactlyOnce } else { schemas::QoS::AtLeastOnce };
+            world.enqueue(n, schemas::Publication { qos, ..message("t", b"x") });
         }
         Step::Retain => {
             let oldest = world.inbox.last_key_value().map_or(1, |(seq, _)| *seq);
