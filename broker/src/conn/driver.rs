@@ -222,7 +222,7 @@ impl<T: Transport> Connection<T> {
             if *cause == Cause::TakenOver {
                 self.hear_out(cx, now, scratch);
             }
-            self.session.end(now, *cause, &mut scratch.out);
+            self.session.end(*cause, &mut scratch.out);
         }
         true
     }
@@ -308,7 +308,7 @@ impl<T: Transport> Connection<T> {
 
     /// The socket is gone, or the client has closed it.
     fn lost(&mut self, now: Now, code: Option<u16>, out: &mut Output) {
-        self.session.end(now, Cause::Lost, out);
+        self.session.end(Cause::Lost, out);
         self.close(now, code.unwrap_or(broker_protocol::reason::websocket::NORMAL));
     }
 

@@ -6,7 +6,7 @@ use schemas::ErrorCode;
 
 use super::{Online, Phase, Session};
 use crate::codec::PacketError;
-use crate::io::{Action, Now, Output, Request};
+use crate::io::{Action, Output, Request};
 use crate::reason::{v5, websocket};
 
 /// Why a connection ends.
@@ -81,7 +81,7 @@ impl Session {
     /// Ends the connection. The session is over afterwards, unless the store is just opening it: then its answer is
     /// still wanted ([`Session::has_ended`]).
     /// `[v311:4.8.0-1] [v311:3.14.4-1] [v311:3.14.4-2] [v5:3.14.4-2] [v5:U45]`
-    pub fn end(&mut self, _now: Now, cause: Cause, out: &mut Output) {
+    pub fn end(&mut self, cause: Cause, out: &mut Output) {
         let (reason, why, websocket) = cause.told();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Fresh { .. } => out.actions.push(Action::Close { websocket }),

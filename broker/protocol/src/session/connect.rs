@@ -169,7 +169,7 @@ impl Session {
         }
         self.phase = Phase::Online(online);
         if taken_over {
-            self.end(now, Cause::TakenOver, out);
+            self.end(Cause::TakenOver, out);
         }
     }
 }

@@ -180,7 +180,7 @@ impl Session {
                 Ok(Frame::Incomplete) => {
                     // A first byte that is no CONNECT shall not have to wait for its end.
                     if version.is_none() && input[0] != 0x10 {
-                        self.end(now, Cause::Foreign, out);
+                        self.end(Cause::Foreign, out);
                     }
                     return;
                 }
@@ -188,7 +188,7 @@ impl Session {
                     let frame = input.split_to(total);
                     self.frame(now, gate, frame, header, out);
                 }
-                Err(error) => return self.end(now, Cause::Packet(error), out),
+                Err(error) => return self.end(Cause::Packet(error), out),
             }
         }
     }
@@ -199,12 +199,12 @@ impl Session {
             None => match codec::opening(&frame, header) {
                 FirstPacket::Version(version) => version,
                 FirstPacket::Unsupported { answer } => return self.unsupported(answer, out),
-                FirstPacket::Foreign(_) => return self.end(now, Cause::Foreign, out),
+                FirstPacket::Foreign(_) => return self.end(Cause::Foreign, out),
             },
         };
         match decode::decode(version, frame, header) {
             Ok(packet) => self.packet(now, gate, packet, out),
-            Err(error) if self.is_online() => self.end(now, Cause::Packet(error), out),
+            Err(error) if self.is_online() => self.end(Cause::Packet(error), out),
             Err(error) => self.bad_connect(version, error, out),
         }
     }
@@ -217,7 +217,7 @@ impl Session {
                 return match packet {
                     Incoming::Connect(connect) => self.connect(now, gate, *connect, out),
                     // [v311:3.1.0-1] [v5:3.1.0-1]
-                    _ => self.end(now, Cause::Foreign, out),
+                    _ => self.end(Cause::Foreign, out),
                 };
             }
             Phase::Asked(_) => return self.answered(now, gate, packet, out),
@@ -258,7 +258,7 @@ impl Session {
             Incoming::Auth(auth) => online.renew(now, gate, *auth, out),
         };
         if let Err(cause) = result {
-            self.end(now, cause, out);
+            self.end(cause, out);
         }
     }
 
@@ -270,7 +270,7 @@ impl Session {
             Phase::Online(online) => {
                 online.pending.answer(token, answer);
                 if let Err(cause) = online.settle(now, out) {
-                    self.end(now, cause, out);
+                    self.end(cause, out);
                 }
             }
             _ => {}

@@ -72,6 +72,6 @@ impl Session {
             }
             _ => return,
         };
-        self.end(now, cause, out);
+        self.end(cause, out);
     }
 }

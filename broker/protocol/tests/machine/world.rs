@@ -124,7 +124,7 @@ impl World {
     /// A new connection of the same client; the store keeps what it has.
     pub(crate) fn reconnect(&mut self, connect: &[u8]) {
         if self.closed.is_none() {
-            self.session.end(self.now, Cause::Lost, &mut self.out);
+            self.session.end(Cause::Lost, &mut self.out);
             self.run();
         }
         self.session = Session::new(Arc::new(self.limits.clone()), self.now);
@@ -153,7 +153,7 @@ impl World {
     }
 
     pub(crate) fn end(&mut self, cause: Cause) {
-        self.session.end(self.now, cause, &mut self.out);
+        self.session.end(cause, &mut self.out);
         self.run();
     }
 
