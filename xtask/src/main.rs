@@ -21,7 +21,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   ci            every ordinary layer: fmt, clippy, tidy, test, cassandra, release, flow, web, e2e, deploy
-  ci --full     the same, then simulation, crash rounds, the flow on Cassandra, a real Prometheus and bench; a
+  ci --full     the same, then simulation, mutations, crash rounds, the flow on Cassandra, a real Prometheus and bench; a
                 skipped layer fails the run
   layer NAME…   single layers by the names that `ci --full` shows, in the given order
   tidy          house rules: arrows between crates, headers, sizes, forbidden calls, documents, clauses
@@ -32,6 +32,8 @@ usage: cargo xtask COMMAND
                 seeds of the simulated world; a failing one prints the command that replays it
   powercut [--images N] [--flips N] [--rotation]
                 images that a power cut may leave of a recorded run, or flipped bits; needs strace
+  fuzz [--packets N] [--sessions N] [--frames N] [--from SEED]
+                mutated packets, sessions, WebSocket frames; a failing one prints the command that replays it
   e2e           the web inbox in a real Chromium against the release binary
 
 Layers that need a missing tool are SKIPPED, loudly; with INBOXD_CI_STRICT=1 that is a failure.
@@ -45,6 +47,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     if let ["sim", options @ ..] = words.as_slice() {
         return layers::sim::seeds(options);
+    }
+    if let ["fuzz", options @ ..] = words.as_slice() {
+        return layers::fuzz::program(options);
     }
     if let ["powercut", options @ ..] = words.as_slice() {
         return layers::powercut::program(options);

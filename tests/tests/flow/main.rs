@@ -3,6 +3,7 @@
 //! Each test has a server, a simulator and a folder of its own, so all of them run at once. Not here: what needs a
 //! crash in the middle (`crash`) or the order of system calls (`durability`).
 
+mod anything;
 mod clients;
 mod exactly_once;
 mod general_topics;

@@ -11,6 +11,7 @@ pub(crate) mod deploy;
 pub(crate) mod e2e;
 pub(crate) mod flow;
 pub(crate) mod fmt;
+pub(crate) mod fuzz;
 pub(crate) mod powercut;
 pub(crate) mod prometheus;
 pub(crate) mod release;
@@ -43,6 +44,7 @@ pub(crate) fn full() -> Vec<Layer> {
     let mut layers = ordinary();
     layers.extend([
         sim::LAYER,
+        fuzz::LAYER,
         crash::LAYER,
         powercut::LAYER,
         cassandra::FLOW,

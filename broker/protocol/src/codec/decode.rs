@@ -20,7 +20,7 @@ const EXPIRY_NEVER: u32 = u32::MAX;
 ///
 /// # Errors
 /// The first rule that the packet breaks.
-pub(crate) fn decode(version: Version, mut frame: BytesMut, header: usize) -> Result<Incoming, PacketError> {
+pub fn decode(version: Version, mut frame: BytesMut, header: usize) -> Result<Incoming, PacketError> {
     let findings = check::check(version, &frame, header)?;
     if let Some(at) = findings.expiry_zero_at {
         frame[at] = 1;

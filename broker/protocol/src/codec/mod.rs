@@ -10,6 +10,7 @@ mod check;
 pub(crate) mod decode;
 mod encode;
 
+pub use decode::decode;
 pub use encode::{Ack, Alias, ConnAck, Encoder, PublishOut};
 
 use crate::packet::Version;
