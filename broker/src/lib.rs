@@ -31,6 +31,8 @@ use tokio::task::JoinHandle;
 pub use broker_protocol::{Limits, Now};
 pub use bus::BusKind;
 pub use config::{BrokerConfig, Clock, Quotas};
+/// The simulation (`sim/world`) speaks with the store as connections do.
+pub use conn::store_io;
 pub use metrics::describe as describe_metrics;
 
 use bus::{Bus, BusEvent, BusSink};

@@ -28,8 +28,8 @@ usage: cargo xtask COMMAND
   protocol      writes docs/protocol.md: clause of MQTT → check → test
   deploy-check  what deploy/ holds: Prometheus rules and their tests, dashboards, the systemd unit
   web           the web inbox: npm ci (if its lock file changed), checks, build
-  sim --seeds N [--from S] [--embedded] [--bug NAME] [--show]
-                seeds of the simulated world; a failing one prints the command that replays it
+  sim [--mqtt] --seeds N [--from S] [--embedded] [--bug NAME] [--show]
+                seeds of the simulated world, or of MQTT sessions in it; a failing one prints the command that replays it
   powercut [--images N] [--flips N] [--rotation]
                 images that a power cut may leave of a recorded run, or flipped bits; needs strace
   fuzz [--packets N] [--sessions N] [--frames N] [--from SEED]

@@ -4,6 +4,6 @@ pub(crate) mod driver;
 pub(crate) mod guest;
 pub(crate) mod listener;
 pub(crate) mod mailbox;
-mod store_io;
+pub mod store_io;
 pub(crate) mod transport;
 pub(crate) mod websocket;

@@ -15,13 +15,17 @@ use store::{
 
 /// Who a connection belongs to, from the moment it was let in.
 #[derive(Debug)]
-pub(crate) struct Owner {
-    pub(crate) account: AccountId,
-    pub(crate) user: UserId,
-    pub(crate) session: SessionKey,
-    pub(crate) inbox: InboxKey,
+pub struct Owner {
+    /// Of its token.
+    pub account: AccountId,
+    /// Of its token.
+    pub user: UserId,
+    /// Its session.
+    pub session: SessionKey,
+    /// Its user's inbox.
+    pub inbox: InboxKey,
     /// Number of this connection among those of its session; 0 before the store has opened it.
-    pub(crate) connection: u64,
+    pub connection: u64,
     /// General filters in the live index.
     pub(crate) filters: Vec<Arc<str>>,
     /// It published too quickly: until then it is not read, in [`broker_protocol::Now::mono_ms`].
@@ -34,7 +38,9 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(account: &AccountId, user: &UserId, client: &ClientId, version: Version) -> Self {
+    /// One that the store has not opened.
+    #[must_use]
+    pub fn new(account: &AccountId, user: &UserId, client: &ClientId, version: Version) -> Self {
         Self {
             account: account.clone(),
             user: user.clone(),
@@ -50,12 +56,15 @@ impl Owner {
     }
 }
 
-pub(crate) const fn store_progress(progress: Progress) -> store::Progress {
+/// As the store has it.
+#[must_use]
+pub const fn store_progress(progress: Progress) -> store::Progress {
     store::Progress { inbox: Seq(progress.inbox), queue: progress.queue }
 }
 
 /// A request of a connection's session as an op.
-pub(crate) fn op_of(request: Request, owner: &Owner) -> Op {
+#[must_use]
+pub fn op_of(request: Request, owner: &Owner) -> Op {
     let (account, user, session) = (owner.account.clone(), owner.user.clone(), owner.session);
     match request {
         Request::Open { account, user, client, agent, clean, expiry_s, will, version: _ } => {
@@ -136,7 +145,7 @@ const fn open_inbox(cursor: InboxCursor) -> OpenInbox {
 }
 
 /// The store's result as an answer; notes the connection's number where it is told.
-pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
+pub fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -181,7 +190,8 @@ pub(crate) fn answer_of(result: CommitResult, owner: &mut Owner) -> Answer {
     }
 }
 
-pub(crate) fn inbox_page(page: &store::InboxPage) -> (InboxPage, impl Iterator<Item = InboxEvent<'_>>) {
+/// A page of an inbox for the session.
+pub fn inbox_page(page: &store::InboxPage) -> (InboxPage, impl Iterator<Item = InboxEvent<'_>>) {
     let head = InboxPage { epoch: page.epoch, head: page.head.0, oldest: page.oldest.0 };
     (head, page.events.iter().map(|event| inbox_event(event)))
 }
@@ -197,7 +207,8 @@ fn inbox_event(stored: &StoredEvent) -> InboxEvent<'_> {
     InboxEvent { event: &stored.event, origin }
 }
 
-pub(crate) fn queue_page(page: &store::QueuePage) -> (QueuePage, impl Iterator<Item = QueueMessage<'_>>) {
+/// A page of a queue for the session.
+pub fn queue_page(page: &store::QueuePage) -> (QueuePage, impl Iterator<Item = QueueMessage<'_>>) {
     (QueuePage { head: page.head }, page.messages.iter().map(|message| queue_message(message)))
 }
 

@@ -7,12 +7,16 @@
 //!                       └─▶ history ─▶ check: P1–P6, by what was promised and not by how it is done
 //! ```
 //! A failure is a seed: the same seed gives the same bytes of history. What it does not run: threads, sockets, the
-//! MQTT and HTTP shells, Meta's JSON; `tests/flow` and `tests/crash` run those on the real binary.
+//! HTTP shells, Meta's JSON; `tests/flow` and `tests/crash` run those on the real binary.
+
+//!
+//! [`mqtt`] is a world of its own: devices, the MQTT session machine and the same store.
 
 mod agents;
 pub mod check;
 mod devices;
 pub mod history;
+pub mod mqtt;
 mod node;
 mod sessions;
 mod weather;

@@ -19,7 +19,7 @@ use crate::error::{CommitError, OpenError, ReadError};
 use crate::history::History;
 use crate::keys::{InboxKey, SessionKey};
 use crate::ops::{Op, Progress};
-use crate::read::{Asker, InboxPage, OpenJournal, OpenSend};
+use crate::read::{Asker, InboxPage, OpenJournal, OpenSend, QueuePage};
 use crate::settings::Settings;
 use crate::tails::Tails;
 use crate::turn::{Group, Pending, Planned, Turn};
@@ -227,6 +227,20 @@ impl Stepper {
     /// [`ReadError`] where rows are damaged.
     pub fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> Result<InboxPage, ReadError> {
         self.history.inbox(inbox, after, limit)
+    }
+
+    /// See [`crate::Store::queue_hot`].
+    #[must_use]
+    pub fn queue_hot(&self, session: SessionKey, after: u64, limit: usize) -> Option<QueuePage> {
+        self.tails.queue(session, after, limit)
+    }
+
+    /// See [`crate::Store::queue`].
+    ///
+    /// # Errors
+    /// [`ReadError`] where rows are damaged.
+    pub fn queue(&self, session: SessionKey, after: u64, limit: usize) -> Result<QueuePage, ReadError> {
+        self.history.queue(session, after, limit)
     }
 
     /// See [`crate::Store::message`].

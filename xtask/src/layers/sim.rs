@@ -19,7 +19,15 @@ const PROGRAM: [&str; 7] = ["run", "--quiet", "--release", "--locked", "--packag
 
 fn sim(context: &Context) -> Outcome {
     let with = |options: &[&str]| run(&mut context.cargo(PROGRAM.iter().chain(options)));
-    with(&["--seeds", MODEL_SEEDS]).and_then(|()| with(&["--seeds", EMBEDDED_SEEDS, "--embedded"])).into()
+    let model = ["--seeds", MODEL_SEEDS];
+    let embedded = ["--seeds", EMBEDDED_SEEDS, "--embedded"];
+    let runs: [&[&str]; 4] = [
+        &model,
+        &embedded,
+        &["--mqtt", model[0], model[1]],
+        &["--mqtt", embedded[0], embedded[1], embedded[2]],
+    ];
+    runs.iter().try_for_each(|options| with(options)).into()
 }
 
 /// `cargo xtask sim …`: the options are the program's own.
