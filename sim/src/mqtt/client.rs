@@ -75,6 +75,8 @@ pub struct Client {
     /// Receive Maximum it names in MQTT 5; what it holds the server to.
     pub window: u16,
     connected: bool,
+    /// It threw its session away, and no server has said that it did so as well.
+    anew: bool,
     next_id: u16,
     next_number: u64,
     /// In the order of sending.
@@ -112,6 +114,7 @@ impl Client {
             connect,
             window,
             connected: false,
+            anew: false,
             next_id: 1,
             next_number: 1,
             outgoing: Vec::new(),
@@ -142,9 +145,12 @@ impl Client {
         std::mem::take(&mut self.bytes)
     }
 
-    /// A new connection: CONNECT. `clean` throws away both halves of the session.
+    /// A new connection: CONNECT. `clean` throws away both halves of the session; until a server has done so, each
+    /// further CONNECT asks for it again.
     pub fn reconnect(&mut self, clean: bool) -> Vec<u8> {
         self.connected = false;
+        self.anew |= clean;
+        let clean = self.anew;
         self.connect.clean = clean;
         self.asked.clear();
         self.due.clear();
@@ -278,6 +284,7 @@ impl Client {
         }
         if code == 0 {
             self.connected = true;
+            self.anew = false;
             self.server_window = receive_max.unwrap_or(u16::MAX);
             if !present {
                 // The server has no session: neither has the client any more.

@@ -8,7 +8,6 @@
 //! ```
 //! A failure is a seed: the same seed gives the same bytes of history. What it does not run: threads, sockets, the
 //! HTTP shells, Meta's JSON; `tests/flow` and `tests/crash` run those on the real binary.
-
 //!
 //! [`mqtt`] is a world of its own: devices, the MQTT session machine and the same store.
 
