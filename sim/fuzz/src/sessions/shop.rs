@@ -13,8 +13,8 @@ use broker_protocol::{
 };
 use bytes::BytesMut;
 use schemas::{
-    AccountId, Acl, Claims, ClientId, Epoch, ErrorCode, Event, EventData, EventId, Millis, Publication, QoS,
-    Role, Seq, Subscription, UserId,
+    AccountId, Claims, ClientId, Epoch, ErrorCode, Event, EventData, EventId, Millis, Publication, QoS, Role,
+    Seq, Subscription, UserId,
 };
 
 use crate::Finding;
@@ -42,7 +42,7 @@ impl Gate for Door {
             role: Role::Agent,
             exp: START_S * 2,
             iat: None,
-            acl: Some(Acl::default()),
+            acl: None,
         };
         let client = ClientId::new(if assigned { "assigned" } else { client_id });
         let client = client.map_err(|_| Refused { code: ErrorCode::ClientIdMismatch })?;

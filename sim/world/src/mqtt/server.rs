@@ -12,7 +12,7 @@ use broker_protocol::{
     Request, Session,
 };
 use bytes::BytesMut;
-use schemas::{AccountId, Acl, Claims, ClientId, Epoch, ErrorCode, Millis, NumberId, QoS, Role, Seq, UserId};
+use schemas::{AccountId, Claims, ClientId, Epoch, ErrorCode, Millis, NumberId, QoS, Role, Seq, UserId};
 use store::stepper::{Disk, Phase, Stepper};
 use store::{
     Agents, CommitListener, CommitResult, CommitSink, Notices, Number, Op, OpenError, Outcome, SessionKey,
@@ -41,7 +41,7 @@ impl Gate for Door {
             role: Role::Agent,
             exp: START_MS,
             iat: None,
-            acl: Some(Acl::default()),
+            acl: None,
         };
         Ok(Admission { claims, client: ClientId::new(client_id).map_err(|_| refused)?, assigned: false })
     }
