@@ -129,13 +129,16 @@ fn a_good_history_passes() {
     assert_eq!(check(&history), []);
 }
 
+/// Name, history, what is found in it.
+type Case = (&'static str, Vec<Entry>, Vec<Option<InvariantId>>);
+
 #[test]
 fn each_breach_in_a_history_is_found() {
     use InvariantId::{P1, P2, P3, P4};
     let command = |seq| Entry::Delivered(0, What::Event(seq, Some("c1".to_owned())), 1, false);
     let will = || Entry::Delivered(0, What::Will(7), 2, false);
     let connected = |link| Entry::Connected(0, link);
-    let cases: Vec<(&str, Vec<Entry>, Vec<Option<InvariantId>>)> = vec![
+    let cases: Vec<Case> = vec![
         ("a gap", vec![event(0, 1, 1, false), event(0, 3, 1, false)], vec![Some(P3)]),
         ("again without DUP", vec![event(0, 1, 1, false), event(0, 1, 1, false)], vec![Some(P3)]),
         ("twice at QoS 2", vec![event(0, 1, 2, false), event(0, 1, 2, true)], vec![Some(P3)]),
