@@ -120,7 +120,7 @@ impl Shop {
     /// The connection is gone: of what waits, the first `stored` requests reached the disk. A new one is there.
     pub(super) fn reconnect(&mut self, stored: usize) {
         if !self.closed {
-            self.session.end(self.now, Cause::Lost, &mut self.out);
+            self.session.end(Cause::Lost, &mut self.out);
             self.work();
         }
         for _ in 0..stored.min(self.waiting.len()) {

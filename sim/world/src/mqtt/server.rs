@@ -268,9 +268,8 @@ impl Server {
     }
 
     fn end(&mut self, link: u64, cause: Cause) {
-        let now = self.now();
         if let Some(conn) = self.conns.get_mut(&link) {
-            conn.session.end(now, cause, &mut conn.out);
+            conn.session.end(cause, &mut conn.out);
             self.work(link);
         }
         self.sent.remove(&link);
