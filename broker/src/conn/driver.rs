@@ -499,7 +499,8 @@ mod tests {
     #[test]
     fn p8_an_idle_connection_is_small() {
         assert!(size_of::<Connection<Raw<TcpStream>>>() <= 152);
-        assert!(size_of::<Mailbox>() <= 112);
+        // 8 of them for who comes next: a take-over must wait for what the older connection was sent.
+        assert!(size_of::<Mailbox>() <= 120);
         assert!(size_of::<Owner>() <= 112);
     }
 }
