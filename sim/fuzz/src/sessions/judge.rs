@@ -41,10 +41,10 @@ pub(super) struct Judge {
     acked: BTreeSet<u64>,
     /// Keys that came through the queue, of the present session.
     own: BTreeSet<u64>,
-    newest_own: BTreeMap<String, u64>,
+    newest_own: BTreeMap<(String, bool), u64>,
     effects_seen: usize,
     effects: BTreeMap<u64, u64>,
-    newest_effect: BTreeMap<String, u64>,
+    newest_effect: BTreeMap<(String, u8), u64>,
     pub(super) delivered: u64,
     pub(super) again: u64,
     pub(super) finished: u64,
@@ -180,7 +180,8 @@ impl Judge {
             let times = self.effects.entry(key).or_default();
             *times += 1;
             if *times == 1 && message.qos as u8 > 0 {
-                let newest = self.newest_effect.entry(message.topic.to_string()).or_default();
+                let newest =
+                    self.newest_effect.entry((message.topic.to_string(), message.qos as u8)).or_default();
                 if key < *newest {
                     return finding(format!("{key} stored after {newest} on {}", message.topic));
                 }
@@ -234,7 +235,7 @@ impl Judge {
                 _ => Ok(()),
             };
         }
-        let newest = self.newest_own.entry(message.topic.clone()).or_default();
+        let newest = self.newest_own.entry((message.topic.clone(), at_qos_1)).or_default();
         if key < *newest {
             return finding(format!("message {key} after {newest} on {}", message.topic));
         }

@@ -27,8 +27,8 @@ struct Device {
     /// Everything that it got at least once.
     got: BTreeSet<(usize, u64)>,
     wills: BTreeSet<u64>,
-    /// Topic and publisher → newest key.
-    order: BTreeMap<(String, usize), u64>,
+    /// Topic, publisher and QoS of the publish → newest key. `[v5:4.6.0-6]`: the order is that of each QoS.
+    order: BTreeMap<(String, usize, u8), u64>,
     /// Commands it heard of → the event.
     commands: BTreeMap<String, u64>,
     /// Connections it saw open.
@@ -148,7 +148,7 @@ impl Judge {
         // A publish at QoS 1 may come as often as its publisher sent it, each time as a message of its own.
         let quiet = sent.qos == 1 || dup;
         // One that has expired is passed over, unless it may have been sent before: then it comes late.
-        let expires = sent.expires;
+        let (expires, published) = (sent.expires, sent.qos);
         let of = self.devices.entry(device).or_default();
         if !of.got.insert((by, key)) {
             let promise = if sent.qos == 2 && !dup { InvariantId::P4 } else { InvariantId::P3 };
@@ -164,7 +164,7 @@ impl Judge {
         if expires {
             return;
         }
-        let newest = of.order.entry((topic.to_owned(), by)).or_default();
+        let newest = of.order.entry((topic.to_owned(), by, published)).or_default();
         if key < *newest {
             let what = format!("device {device} got {key} of {by} after {newest} on {topic}");
             return self.add(InvariantId::P2, line, what);

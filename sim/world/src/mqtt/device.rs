@@ -186,11 +186,6 @@ impl World {
 
     /// Things that happen behind a device's back: bytes of a connection it has given up, or the end of one.
     fn behind(&mut self) {
-        if let Some(link) = self.server.taken_over()
-            && self.rng.chance(0.4)
-        {
-            return self.server.hears_of_takeover(link);
-        }
         let some = place(&mut self.rng, self.ghosts.len().max(1));
         let Some((link, bytes)) = self.ghosts.iter_mut().nth(some) else { return };
         let link = *link;
@@ -377,9 +372,6 @@ impl World {
             self.server.now_ms += CALM_ROUND_MS;
             while !self.ghosts.is_empty() {
                 self.behind();
-            }
-            if let Some(link) = self.server.taken_over() {
-                self.server.hears_of_takeover(link);
             }
             self.collect();
             for device in 0..self.devices.len() {

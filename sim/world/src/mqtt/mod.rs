@@ -119,8 +119,6 @@ pub struct Marks {
     pub cuts: u64,
     /// Connections that took over one that still stood.
     pub taken_over: u64,
-    /// Ops of a connection that had been taken over.
-    pub superseded: u64,
     /// Deliveries that came again.
     pub again: u64,
     /// Publishes at QoS 2 that came to their end.
@@ -136,12 +134,11 @@ pub struct Marks {
 impl Marks {
     /// All with their names.
     #[must_use]
-    pub const fn all(&self) -> [(&'static str, u64); 9] {
+    pub const fn all(&self) -> [(&'static str, u64); 8] {
         [
             ("crashes", self.crashes),
             ("cuts", self.cuts),
             ("taken_over", self.taken_over),
-            ("superseded", self.superseded),
             ("again", self.again),
             ("exactly_once", self.exactly_once),
             ("wills", self.wills),
@@ -155,7 +152,6 @@ impl Marks {
         self.crashes += other.crashes;
         self.cuts += other.cuts;
         self.taken_over += other.taken_over;
-        self.superseded += other.superseded;
         self.again += other.again;
         self.exactly_once += other.exactly_once;
         self.wills += other.wills;

@@ -15,8 +15,7 @@ use bytes::BytesMut;
 use schemas::{AccountId, Claims, ClientId, Epoch, ErrorCode, Millis, NumberId, QoS, Role, Seq, UserId};
 use store::stepper::{Disk, Phase, Stepper};
 use store::{
-    Agents, CommitListener, CommitResult, CommitSink, Notices, Number, Op, OpenError, Outcome, SessionKey,
-    Settings,
+    Agents, CommitListener, CommitResult, CommitSink, Notices, Number, Op, OpenError, SessionKey, Settings,
 };
 
 use super::{Bug, Marks};
@@ -80,8 +79,6 @@ struct Conn {
     owner: Option<Box<Owner>>,
     input: BytesMut,
     out: Output,
-    /// The session has another connection: this one is about to hear of it.
-    taken_over: bool,
 }
 
 /// See the module.
@@ -175,9 +172,11 @@ impl Server {
         }
     }
 
-    /// Nothing waits for a step.
+    /// Nothing waits for a step, and no connection has anything left to send.
     pub(super) fn is_idle(&self) -> bool {
-        self.stepper.phase() == Phase::Idle && self.stepper.waiting() == (0, 0)
+        self.conns.values().all(|conn| conn.session.backlog() == 0)
+            && self.stepper.phase() == Phase::Idle
+            && self.stepper.waiting() == (0, 0)
     }
 
     /// One step of the writer.
@@ -207,7 +206,6 @@ impl Server {
 
     fn answered(&mut self, call: u64, result: CommitResult) {
         let Some((link, token)) = self.calls.remove(&call) else { return };
-        self.marks.superseded += u64::from(matches!(result, Ok(Outcome::Superseded)));
         let now = self.now();
         let Some(conn) = self.conns.get_mut(&link) else { return };
         let Some(owner) = &mut conn.owner else { return };
@@ -243,14 +241,7 @@ impl Server {
     pub(super) fn accept(&mut self, link: u64, device: usize) {
         let limits = Limits { receive_max: 8, window_max: 6, ..Limits::default() };
         let session = Session::new(Arc::new(limits), self.now());
-        let conn = Conn {
-            device,
-            session,
-            owner: None,
-            input: BytesMut::new(),
-            out: Output::default(),
-            taken_over: false,
-        };
+        let conn = Conn { device, session, owner: None, input: BytesMut::new(), out: Output::default() };
         self.conns.insert(link, conn);
     }
 
@@ -273,21 +264,6 @@ impl Server {
             self.work(link);
         }
         self.sent.remove(&link);
-    }
-
-    /// Connections that were taken over and have not heard of it.
-    pub(super) fn taken_over(&self) -> Option<u64> {
-        self.conns
-            .iter()
-            .find(|(_, conn)| conn.taken_over && !conn.session.has_ended())
-            .map(|(link, _)| *link)
-    }
-
-    /// One of them hears of it.
-    pub(super) fn hears_of_takeover(&mut self, link: u64) {
-        if self.bug != Some(Bug::TakeoverWithoutFence) {
-            self.end(link, Cause::TakenOver);
-        }
     }
 
     /// What time brings.
@@ -389,13 +365,14 @@ impl Server {
         self.stepper.submit(op, call, self.told.clone());
     }
 
-    /// Older connections of a session are about to hear that they have none.
+    /// Older connections of a session are closed before the newer one opens it (ADR 012).
     fn take_over(&mut self, link: u64, session: SessionKey) {
-        for (other, conn) in &mut self.conns {
-            let same = conn.owner.as_ref().is_some_and(|owner| owner.session == session);
-            if *other != link && same && !conn.taken_over {
-                conn.taken_over = true;
-                self.marks.taken_over += 1;
+        let of_session = |conn: &Conn| conn.owner.as_ref().is_some_and(|owner| owner.session == session);
+        let older = self.conns.iter().filter(|(other, conn)| **other != link && of_session(conn));
+        for other in older.map(|(other, _)| *other).collect::<Vec<_>>() {
+            self.marks.taken_over += 1;
+            if self.bug != Some(Bug::TakeoverWithoutFence) {
+                self.end(other, Cause::TakenOver);
             }
         }
     }
