@@ -62,9 +62,13 @@ fn main() -> ExitCode {
     let mut good = each("packets", options.packets, options.from, |case| {
         packets::run(&corpus, case).map(|end| ends[end as usize] += 1)
     });
-    say(&format!("packets: unframed {}, refused {}, decoded {}", ends[0], ends[1], ends[2]));
+    if options.packets > 0 {
+        say(&format!("packets: unframed {}, refused {}, decoded {}", ends[0], ends[1], ends[2]));
+    }
     good &= each("sessions", options.sessions, options.from, |case| sessions::run(&corpus, case, &mut marks));
-    say(&format!("sessions: {marks:?}"));
+    if options.sessions > 0 {
+        say(&format!("sessions: {marks:?}"));
+    }
     if options.frames > 0 {
         good &= run_frames(options.frames, options.from);
     }

@@ -161,7 +161,7 @@ impl Case {
                 let millis = if self.rng.chance(0.1) { 20_000 } else { self.rng.below(500) };
                 self.shop.pass(millis);
             }
-            16 if self.rng.chance(0.3) => self.shop.refuse_one(),
+            16 if self.rng.chance(0.3) => self.shop.refuse(),
             16 => self.shop.read_failed(),
             17 if self.rng.chance(0.4) => {
                 let clean = self.rng.chance(0.1);

@@ -191,13 +191,12 @@ impl Shop {
         }
     }
 
-    /// The store has no room for a request.
-    pub(super) fn refuse_one(&mut self) {
-        if let Some((token, _)) = self.waiting.pop_front() {
+    /// The store takes nothing that waits: all of it, for a later one must not be stored before an earlier one.
+    pub(super) fn refuse(&mut self) {
+        for (token, _) in std::mem::take(&mut self.waiting) {
             self.session.answer(self.now, token, Answer::Unavailable, &mut self.out);
-            // What follows it may not be stored either, or an order would be lost.
-            self.work();
         }
+        self.work();
     }
 
     /// Does what the session wants until it wants nothing more.
