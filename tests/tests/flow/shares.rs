@@ -1,13 +1,16 @@
 //! Shared subscriptions of a general broker, over `kill -9`.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use tests::mqtt::{Client, Connect, Link, Properties, Version};
+use tests::mqtt::{Client, Connect, Link, Properties, Publish, Version};
 use tests::token::Token;
 use tests::world::{ACME, World};
 
 const FILTER: &str = "$share/workers/jobs/#";
 const JOBS: usize = 60;
+/// How long anything may take before the test has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn token(user: &str) -> String {
     Token::of(ACME, user).acl(&["#"], &["#"]).sign()
@@ -24,6 +27,11 @@ async fn publish(world: &World, jobs: std::ops::Range<usize>) {
     }
 }
 
+fn number(message: &Publish) -> usize {
+    String::from_utf8_lossy(&message.payload).parse().expect("a number")
+}
+
+/// What has come so far. A PUBACK to the boss says that a job is stored, not that it has come.
 async fn work(member: &mut Client) -> Vec<usize> {
     let mut jobs = Vec::new();
     loop {
@@ -33,9 +41,20 @@ async fn work(member: &mut Client) -> Vec<usize> {
         }
         for message in messages {
             member.ack(message.id).await;
-            jobs.push(String::from_utf8_lossy(&message.payload).parse().expect("a number"));
+            jobs.push(number(&message));
         }
     }
+}
+
+/// The next so many, which must come.
+async fn wait_for(member: &mut Client, count: usize) -> Vec<usize> {
+    let mut jobs = Vec::new();
+    while jobs.len() < count {
+        let message = member.message().await;
+        member.ack(message.id).await;
+        jobs.push(number(&message));
+    }
+    jobs
 }
 
 /// Each job to one member, online or not, over a kill; what an ended member left goes to the other. `[v5:4.8.2-6] [v5:U33]`
@@ -48,7 +67,13 @@ async fn jobs_are_shared_kept_and_handed_on() {
     let mut b = member(&world, Version::V311, "b").await;
     b.subscribe(FILTER, 1).await;
     publish(&world, 0..JOBS).await;
-    let (first, second) = (work(&mut a).await, work(&mut b).await);
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let end = Instant::now() + DEADLINE;
+    while first.len() + second.len() < JOBS {
+        assert!(Instant::now() < end, "{first:?} and {second:?}");
+        first.append(&mut work(&mut a).await);
+        second.append(&mut work(&mut b).await);
+    }
     assert!(first.len() >= JOBS / 3 && second.len() >= JOBS / 3, "{} and {}", first.len(), second.len());
     let all: BTreeSet<usize> = first.iter().chain(&second).copied().collect();
     assert_eq!((all.len(), first.len() + second.len()), (JOBS, JOBS), "each once");
@@ -58,11 +83,12 @@ async fn jobs_are_shared_kept_and_handed_on() {
     let refused = a.message().await;
     let id = refused.id.to_be_bytes();
     a.send(&[0x40, 3, id[0], id[1], 0x97]).await;
-    assert_eq!((work(&mut b).await.len(), work(&mut a).await.len()), (1, 0));
+    assert_eq!(wait_for(&mut b, 1).await.len(), 1, "the other one");
+    assert_eq!((work(&mut a).await.len(), work(&mut b).await.len()), (0, 0));
 
     a.disconnect().await;
     publish(&world, 0..10).await;
-    assert_eq!(work(&mut b).await, (0..10).collect::<Vec<_>>(), "who is online gets them");
+    assert_eq!(wait_for(&mut b, 10).await, (0..10).collect::<Vec<_>>(), "who is online gets them");
     b.disconnect().await;
     publish(&world, 10..JOBS).await;
     world.crash().await;
@@ -71,11 +97,8 @@ async fn jobs_are_shared_kept_and_handed_on() {
     assert!(got.len() < JOBS - 10, "some wait for the other");
     // The other will not come back: its session is thrown away.
     Client::connect(world.at(), Link::Tcp, &Connect::v5("a", &token("a"))).await.disconnect().await;
-    while got.len() < JOBS - 10 {
-        let message = b.message().await;
-        b.ack(message.id).await;
-        got.push(String::from_utf8_lossy(&message.payload).parse().expect("a number"));
-    }
+    let missing = JOBS - 10 - got.len();
+    got.extend(wait_for(&mut b, missing).await);
     got.extend(work(&mut b).await);
     got.sort_unstable();
     assert_eq!(got, (10..JOBS).collect::<Vec<_>>());
