@@ -1,5 +1,7 @@
 //! S1–S4: what MQTT pushes can be read over HTTP, from any point, by those it belongs to.
 
+use std::time::UNIX_EPOCH;
+
 use serde_json::{Value, json};
 use tests::event::{Event, assert_gapless};
 use tests::http::{Answer, Api};
@@ -37,10 +39,20 @@ async fn s2_sync_gives_every_event_once_page_by_page_as_mqtt_does() {
     assert_eq!((&nothing["events"], &nothing["more"]), (&json!([]), &json!(false)));
 }
 
+/// Lists order by milliseconds: what comes after this is newer than what came before.
+fn next_millisecond() {
+    let now = || UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    let before = now();
+    while now() <= before {
+        std::hint::spin_loop();
+    }
+}
+
 #[tokio::test]
 async fn s2_a_number_that_means_nothing_gets_a_snapshot() {
     let world = World::start().await;
     world.deliver_text(ANA, "wamid.1", "from Ana").await;
+    next_millisecond();
     world.deliver_text(BEN, "wamid.2", "from Ben").await;
     let api = world.api("alice");
     let epoch = api.get("/v1/sync").await.expect(200)["epoch"].as_str().expect("an epoch").to_owned();
