@@ -295,7 +295,11 @@ impl Rows for Fjall {
             return;
         }
         let (spaces, running) = (self.spaces.clone(), self.reclaiming.clone());
+        // Its own hold on the database: without the engine's workers a flush that is waited for would never come, and
+        // the folder would stay locked for as long.
+        let db = self.db.clone();
         let merge = move || {
+            let _db = db;
             for space in spaces {
                 // What was removed last stands in memory and must come to the tables first.
                 let merged = space.rotate_memtable_and_wait().and_then(|()| space.major_compact());
