@@ -228,20 +228,12 @@ impl Plan {
         &mut self,
         view: &mut View<'_>,
         now: Millis,
-        mut from: Key,
+        from: Key,
         budget: &mut Budget,
     ) -> Result<GoOn, ReadError> {
-        while !budget.spent() {
-            let Some(first) = first_key(view, Table::Inbox, &from, budget)? else {
-                return Ok(None);
-            };
-            let inbox = InboxKey(keys::owner_of(&first).unwrap_or_default());
-            from = match self.sweep_inbox(view, now, inbox, first, budget)? {
-                Some(next) => return Ok(Some(next)),
-                None => after_prefix(keys::inbox_of(inbox)),
-            };
-        }
-        Ok(Some(from))
+        by_owner(view, Table::Inbox, from, budget, &mut |view, owner, first, budget| {
+            self.sweep_inbox(view, now, InboxKey(owner), first, budget)
+        })
     }
 
     fn sweep_inbox(
@@ -325,6 +317,30 @@ impl Plan {
         }
         Ok(Some(from))
     }
+}
+
+/// What is done about one owner's rows, from the first of them on.
+type Owned<'a> = dyn FnMut(&mut View<'_>, u128, Key, &mut Budget) -> Result<GoOn, ReadError> + 'a;
+
+/// A table whose keys begin with sixteen bytes of an owner, one owner after the other.
+fn by_owner(
+    view: &mut View<'_>,
+    table: Table,
+    mut from: Key,
+    budget: &mut Budget,
+    each: &mut Owned<'_>,
+) -> Result<GoOn, ReadError> {
+    while !budget.spent() {
+        let Some(first) = first_key(view, table, &from, budget)? else {
+            return Ok(None);
+        };
+        let owner = keys::owner_of(&first).unwrap_or_default();
+        from = match each(view, owner, first, budget)? {
+            Some(next) => return Ok(Some(next)),
+            None => after_prefix(keys::hashed(table, owner)),
+        };
+    }
+    Ok(Some(from))
 }
 
 fn sweep_conversation(

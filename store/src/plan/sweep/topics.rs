@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use schemas::Millis;
 
-use super::{Budget, GoOn, Retention, SEEK_LOOKS, first_key, is_over, walk, walk_range};
+use super::{Budget, GoOn, Retention, SEEK_LOOKS, by_owner, is_over, walk, walk_range};
 use crate::engine::{KeyRange, after_prefix};
 use crate::error::ReadError;
 use crate::keys::SessionKey;
@@ -18,20 +18,12 @@ impl Plan {
         &self,
         view: &mut View<'_>,
         now: Millis,
-        mut from: Key,
+        from: Key,
         budget: &mut Budget,
     ) -> Result<GoOn, ReadError> {
-        while !budget.spent() {
-            let Some(first) = first_key(view, Table::Queue, &from, budget)? else {
-                return Ok(None);
-            };
-            let session = SessionKey(keys::owner_of(&first).unwrap_or_default());
-            from = match self.sweep_queue(view, now, session, first, budget)? {
-                Some(next) => return Ok(Some(next)),
-                None => after_prefix(keys::session(Table::Queue, session)),
-            };
-        }
-        Ok(Some(from))
+        by_owner(view, Table::Queue, from, budget, &mut |view, owner, first, budget| {
+            self.sweep_queue(view, now, SessionKey(owner), first, budget)
+        })
     }
 
     /// The bounds of an inbox are those of a queue. Its newest message stays: its number tells how many went before it,
