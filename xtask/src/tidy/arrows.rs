@@ -20,20 +20,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("bridge", &["store", "schemas"]),
     ("history-api", &["store", "auth-hook", "schemas"]),
     ("sim", &[]),
-    (
-        "inboxd",
-        &[
-            "schemas",
-            "auth-hook",
-            "store",
-            "listener",
-            "broker-protocol",
-            "broker",
-            "bridge",
-            "history-api",
-            "sim",
-        ],
-    ),
+    ("inboxd", LIBRARIES),
     // Leaves: they may use every library; nobody may use them, and they reach the binary as a process only.
     ("world", &["broker-protocol", "broker", "store", "schemas", "sim"]),
     ("powercut", &["store", "schemas", "sim"]),
