@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 /// Read by the crate `tests` and by web/test/e2e: which `inboxd` to start.
 pub(crate) const BINARY_VARIABLE: &str = "INBOXD_BIN";
@@ -98,6 +98,18 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`{shown}` ended with {status}")),
         Err(e) => Err(format!("cannot run `{shown}`: {e}")),
+    }
+}
+
+/// `cargo xtask NAME …`: a program of the workspace with the options it was given.
+pub(crate) fn run_program(program: &[&str], options: &[&str]) -> ExitCode {
+    let outcome = Context::find().and_then(|context| run(&mut context.cargo(program.iter().chain(options))));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use crate::context::{BINARY_VARIABLE, Context, run};
+use crate::context::{BINARY_VARIABLE, Context, run, run_program};
 use crate::layer::{Layer, Outcome};
 
 pub(crate) const LAYER: Layer = Layer { name: "fuzz", run: fuzz };
@@ -36,12 +36,5 @@ fn fuzz(context: &Context) -> Outcome {
 
 /// `cargo xtask fuzz …`: the options are the program's own.
 pub(crate) fn program(options: &[&str]) -> ExitCode {
-    let outcome = Context::find().and_then(|context| run(&mut context.cargo(PROGRAM.iter().chain(options))));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("xtask: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    run_program(&PROGRAM, options)
 }

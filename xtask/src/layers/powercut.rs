@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use crate::context::{Context, run};
+use crate::context::{Context, run, run_program};
 use crate::layer::{Layer, Outcome};
 
 pub(crate) const LAYER: Layer = Layer { name: "powercut", run: powercut };
@@ -24,12 +24,5 @@ fn powercut(context: &Context) -> Outcome {
 
 /// `cargo xtask powercut …`: the options are the program's own.
 pub(crate) fn program(options: &[&str]) -> ExitCode {
-    let outcome = Context::find().and_then(|context| run(&mut context.cargo(PROGRAM.iter().chain(options))));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("xtask: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    run_program(&PROGRAM, options)
 }
