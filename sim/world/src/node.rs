@@ -39,8 +39,8 @@ pub(crate) enum Purpose {
 /// Notes what the store tells; the world looks after each step.
 #[derive(Default)]
 pub(crate) struct Told {
-    answers: Mutex<Vec<(u64, CommitResult)>>,
-    notices: Mutex<Vec<Notices>>,
+    pub(crate) answers: Mutex<Vec<(u64, CommitResult)>>,
+    pub(crate) notices: Mutex<Vec<Notices>>,
 }
 
 impl CommitSink for Told {

@@ -4,7 +4,7 @@
 //! and from the store. Not here: which step comes next (`device`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use broker::store_io::{self, Owner};
 use broker_protocol::{
@@ -14,11 +14,10 @@ use broker_protocol::{
 use bytes::BytesMut;
 use schemas::{AccountId, Claims, ClientId, Epoch, ErrorCode, Millis, NumberId, QoS, Role, Seq, UserId};
 use store::stepper::{Disk, Phase, Stepper};
-use store::{
-    Agents, CommitListener, CommitResult, CommitSink, Notices, Number, Op, OpenError, SessionKey, Settings,
-};
+use store::{Agents, CommitResult, Notices, Number, Op, OpenError, SessionKey, Settings};
 
 use super::{Bug, Marks};
+use crate::node::Told;
 
 /// Wall clock at the start, in milliseconds.
 const START_MS: u64 = 1_800_000_000_000;
@@ -51,24 +50,6 @@ impl Gate for Door {
 
     fn subscribe(&self, _: &Claims, _: &str) -> Result<(), Denied> {
         Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Told {
-    answers: Mutex<Vec<(u64, CommitResult)>>,
-    notices: Mutex<Vec<Notices>>,
-}
-
-impl CommitSink for Told {
-    fn done(&self, token: u64, result: CommitResult) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((token, result));
-    }
-}
-
-impl CommitListener for Told {
-    fn committed(&self, notices: &Notices) {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(notices.clone());
     }
 }
 
