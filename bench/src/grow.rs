@@ -1,7 +1,8 @@
 //! A store that grows: what should stay flat, and whether it does.
 //!
-//! Filled by webhooks of many messages each; then, at each size, writers append and readers read side by side for a
-//! while, the store is closed and opened again. Last, everything but the newest is given to retention.
+//! Filled by webhooks of many messages each, in minutes what takes months; once the engine has come to rest from that,
+//! writers append and readers read side by side for a while, and the store is closed and opened again: at each size.
+//! Last, everything but the newest is given to retention.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ const SETTLED: Duration = Duration::from_secs(10);
 const LET_GO: Duration = Duration::from_millis(50);
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
+/// Milliseconds between two rounds of retention, and some: the round that was on its way when the days went by looks at
+/// the clock of before.
+const ROUND_MS: u64 = 11 * 60_000;
 
 /// What is measured at a size; each with its unit.
 const COLUMNS: [&str; 9] = [
@@ -58,7 +62,10 @@ pub(crate) async fn run(folder: &Path, sizes: &[usize]) -> Result<(), Error> {
     let path = folder.join("grow");
     // Days pass when the bench says so.
     let ahead = Arc::new(AtomicU64::new(0));
-    let settings = settings()?;
+    let mut settings = settings()?;
+    // Pages are asked for anywhere in the inbox, so it keeps all; messages go in the end as well.
+    settings.retention.inbox_max_events = 0;
+    settings.retention.messages_days = 365;
     let reopen = || {
         let ahead = ahead.clone();
         let clock: store::Clock = Arc::new(move || Millis(now().0 + ahead.load(Ordering::Relaxed)));
@@ -69,6 +76,7 @@ pub(crate) async fn run(folder: &Path, sizes: &[usize]) -> Result<(), Error> {
     let mut filled = 0;
     for size in sizes {
         fill(&store, filled, *size).await?;
+        settled(&path).await?;
         filled = *size;
         let [append, inbox, list, page] = side_by_side(&store, *size).await?;
         store.close().await;
@@ -104,7 +112,7 @@ pub(crate) async fn run(folder: &Path, sizes: &[usize]) -> Result<(), Error> {
     let before = disk_bytes(&path)?;
     ahead.store(400 * DAY_MS, Ordering::Relaxed);
     let started = Instant::now();
-    swept(&*store).await?;
+    swept(&*store, &ahead).await?;
     let took = started.elapsed();
     let after = settled(&path).await?;
     println!(
@@ -212,15 +220,24 @@ async fn read(store: &dyn Store, size: usize, started: Instant) -> Result<[Vec<D
     Ok(times)
 }
 
-/// Waits until retention has removed every event.
-async fn swept(store: &dyn Store) -> Result<(), Error> {
+/// Waits until retention has removed every event, and every message but the newest of each conversation. What stands
+/// alone (journal, dedupe keys) goes before the messages.
+async fn swept(store: &dyn Store, ahead: &AtomicU64) -> Result<(), Error> {
+    let asker = Asker { account: AccountId::new("acme")?, user: UserId::new("alice")? };
     let deadline = Instant::now() + SWEEP_DEADLINE;
     while Instant::now() < deadline {
-        let page = store.inbox(inbox()?, Seq(0), 1).await?;
-        if page.events.is_empty() && page.oldest > Seq(1) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let inbox = store.inbox(inbox()?, Seq(0), 1).await?;
+        let list = store.conversations(asker.clone(), None, PAGE).await?;
+        let mut full = !inbox.events.is_empty();
+        for item in list.items {
+            let messages = store.messages(asker.clone(), item.id, MessageRange::Newest, 2).await?;
+            full |= messages.is_some_and(|page| page.items.len() > 1);
+        }
+        if !full {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        ahead.fetch_add(ROUND_MS, Ordering::Relaxed);
     }
     Err("retention did not come to its end".into())
 }

@@ -13,7 +13,7 @@ use schemas::{
 use crate::engine::{KeyRange, Order, Rows};
 use crate::error::ReadError;
 use crate::keys::{InboxKey, JournalId, SessionKey};
-use crate::plan::inbox::{event_of, oldest_from};
+use crate::plan::inbox::{event_of, kept, oldest_from};
 use crate::plan::{conversation, send};
 use crate::read::{
     ActivityCursor, Asker, ConversationPage, INBOX_PAGE_MAX, InboxPage, LIST_PAGE_MAX, MessagePage,
@@ -118,9 +118,9 @@ impl History {
         Ok(Seq(self.edge(keys::inbox_of(inbox), Order::Descending)?.unwrap_or(0)))
     }
 
-    fn oldest(&self, inbox: InboxKey) -> Result<Option<Seq>, ReadError> {
+    fn oldest(&self, inbox: InboxKey, above: Seq) -> Result<Option<Seq>, ReadError> {
         let mut oldest = None;
-        self.rows.scan(&KeyRange::prefix(keys::inbox_of(inbox)), Order::Ascending, &mut |key, value| {
+        self.rows.scan(&kept(inbox, above), Order::Ascending, &mut |key, value| {
             oldest = Some(oldest_from(key, value)?);
             Ok(false)
         })?;
@@ -130,10 +130,11 @@ impl History {
     pub(crate) fn inbox(&self, inbox: InboxKey, after: Seq, limit: usize) -> Result<InboxPage, ReadError> {
         // The head first: a commit in between may only add what a later page brings.
         let head = self.head(inbox)?;
-        let mut oldest = self.oldest(inbox)?.unwrap_or(head.next());
         let owner = self.row::<UserRow>(&keys::user(inbox))?;
+        let above = owner.as_ref().map(|row| row.oldest).unwrap_or_default();
+        let mut oldest = self.oldest(inbox, above)?.unwrap_or(head.next());
         let mut events = Vec::new();
-        let range = KeyRange::after(keys::inbox_of(inbox), keys::inbox(inbox, after));
+        let range = kept(inbox, above.max(after.next()));
         let limit = limit.min(INBOX_PAGE_MAX);
         self.rows.scan(&range, Order::Ascending, &mut |key, value| {
             if events.len() >= limit || keys::number_of(key).is_none_or(|seq| seq > head.0) {
@@ -146,7 +147,9 @@ impl History {
         let expected = after.next().max(oldest);
         match events.first().and_then(|stored: &Arc<StoredEvent>| stored.event.seq) {
             Some(first) if first > expected => oldest = first,
-            None if limit > 0 && expected <= head => oldest = self.oldest(inbox)?.unwrap_or(head.next()),
+            None if limit > 0 && expected <= head => {
+                oldest = self.oldest(inbox, above)?.unwrap_or(head.next());
+            }
             _ => {}
         }
         Ok(InboxPage { epoch: self.epoch, head, oldest, events })

@@ -366,6 +366,18 @@ impl Check<'_> {
         if keys::user(InboxKey::of(&row.account, &row.user)) != key {
             self.broken(InvariantId::P7, key, "it stands under another user's key");
         }
+        let below = KeyRange {
+            from: keys::inbox_of(InboxKey::of(&row.account, &row.user)),
+            to: keys::inbox(InboxKey::of(&row.account, &row.user), row.oldest),
+        };
+        let mut hidden = false;
+        self.rows.scan(&below, Order::Ascending, &mut |_, _| {
+            hidden = true;
+            Ok(false)
+        })?;
+        if hidden {
+            self.broken(InvariantId::P3, key, "its inbox has events below its oldest");
+        }
         Ok(())
     }
 }

@@ -8,11 +8,12 @@ use schemas::{
 };
 
 use super::{Effects, Plan, View};
+use crate::engine::{KeyRange, Order, after_prefix};
 use crate::error::ReadError;
 use crate::keys::InboxKey;
 use crate::ops::{Outcome, ReportFailure};
 use crate::read::{Origin, StoredEvent};
-use crate::rows::{InboxBody, InboxRow, decode, error_json, keys};
+use crate::rows::{InboxBody, InboxRow, UserRow, decode, error_json, keys};
 
 /// What the plan knows of an inbox.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,8 @@ impl Plan {
         }
         let newest = view.last(keys::inbox_of(inbox))?.and_then(|(key, _)| keys::number_of(&key));
         let seq = Seq(newest.unwrap_or(0));
-        let oldest = match view.first(keys::inbox_of(inbox))? {
+        let above = view.get::<UserRow>(&keys::user(inbox))?.map(|row| row.oldest).unwrap_or_default();
+        let oldest = match view.scan(&kept(inbox, above), Order::Ascending, 1)?.pop() {
             Some((key, value)) => oldest_from(&key, &value)?,
             None => seq.next(),
         };
@@ -125,6 +127,11 @@ impl Plan {
         self.append(view, std::slice::from_ref(&report.user), &draft, effects)?;
         Ok(Outcome::Done)
     }
+}
+
+/// The rows of an inbox, of which none is below `oldest` ([`UserRow::oldest`]).
+pub(crate) fn kept(inbox: InboxKey, oldest: Seq) -> KeyRange {
+    KeyRange { from: keys::inbox(inbox, oldest), to: after_prefix(keys::inbox_of(inbox)) }
 }
 
 /// The oldest number that is kept, from an inbox's first row.

@@ -29,8 +29,9 @@ impl Plan {
         let key = keys::user(InboxKey::of(account, user));
         let known: Option<UserRow> = view.get(&key)?;
         let agent = agent || known.as_ref().is_some_and(|row| row.agent);
-        if known.is_none_or(|row| row.agent != agent) {
-            view.put(key, &UserRow { account: account.clone(), user: user.clone(), agent });
+        if known.as_ref().is_none_or(|row| row.agent != agent) {
+            let oldest = known.map(|row| row.oldest).unwrap_or_default();
+            view.put(key, &UserRow { account: account.clone(), user: user.clone(), agent, oldest });
         }
         if agent {
             self.remember_agent(account, user);

@@ -10,13 +10,14 @@ use std::ops::ControlFlow;
 
 use schemas::{MessageId, Millis, NumberId, Seq};
 
+use super::inbox::kept;
 use super::{Plan, View};
 use crate::engine::{KeyRange, after_prefix};
 use crate::error::ReadError;
 use crate::keys::{InboxKey, JournalId, SessionKey};
 use crate::rows::{
     ConversationRow, DedupeRow, InboxBody, InboxRow, Key, LogRow, ParkedRow, SessionRow, StateRow, Table,
-    decode, keys, wamid_hash,
+    UserRow, decode, keys, wamid_hash,
 };
 use crate::settings::Retention;
 
@@ -37,9 +38,9 @@ const PARKED_DAYS: u32 = 7;
 const MESSAGES_LAG_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
 
-/// The order of a round. Messages last: see the module.
+/// The order of a round: inboxes, by their users, come first, and messages last: see the module.
 const TABLES: [Table; 8] = [
-    Table::Inbox,
+    Table::User,
     Table::Journal,
     Table::Dedupe,
     Table::Parked,
@@ -140,7 +141,7 @@ impl Plan {
         while let Some(table) = TABLES.get(round.table) {
             let from = std::mem::take(&mut round.from);
             let go_on = match table {
-                Table::Inbox => self.sweep_inboxes(view, round.now, from, &mut budget)?,
+                Table::User => self.sweep_inboxes(view, round.now, from, &mut budget)?,
                 Table::Queue => self.sweep_queues(view, round.now, from, &mut budget)?,
                 Table::Session => self.sweep_sessions(view, round.now, from, &mut budget)?,
                 Table::Retained => self.sweep_retained(view, round.now, from, &mut budget)?,
@@ -231,20 +232,25 @@ impl Plan {
         from: Key,
         budget: &mut Budget,
     ) -> Result<GoOn, ReadError> {
-        by_owner(view, Table::Inbox, from, budget, &mut |view, owner, first, budget| {
-            self.sweep_inbox(view, now, InboxKey(owner), first, budget)
+        by_owner(view, Table::User, from, budget, &mut |view, owner, user, budget| {
+            let all = self.sweep_inbox(view, now, InboxKey(owner), budget)?;
+            // Where an inbox begins stands with its user, so the next step goes on there.
+            Ok((!all).then_some(user))
         })
     }
 
+    /// One inbox; false where there is more to be removed.
     fn sweep_inbox(
         &mut self,
         view: &mut View<'_>,
         now: Millis,
         inbox: InboxKey,
-        first: Key,
         budget: &mut Budget,
-    ) -> Result<GoOn, ReadError> {
+    ) -> Result<bool, ReadError> {
         let Retention { inbox_days, inbox_max_events, .. } = self.sweep.retention;
+        let Some(mut user) = view.get::<UserRow>(&keys::user(inbox))? else {
+            return Ok(true);
+        };
         let head = match self.inboxes.get(&inbox) {
             Some(head) => head.seq,
             None => {
@@ -256,8 +262,8 @@ impl Plan {
         let too_many = if inbox_max_events == 0 { 0 } else { head.0.saturating_sub(inbox_max_events) };
         let mut gone = Vec::new();
         let mut newest = None;
-        let range = KeyRange { from: first, to: after_prefix(keys::inbox_of(inbox)) };
-        let go_on = walk_range(view, &range, budget, &mut |key, value, budget| {
+        budget.look(SEEK_LOOKS);
+        let go_on = walk_range(view, &kept(inbox, user.oldest), budget, &mut |key, value, budget| {
             let seq = keys::number_of(key).unwrap_or_default();
             let row = decode::<InboxRow>(key, value);
             let over = row.as_ref().is_ok_and(|row| is_over(now, row.at, inbox_days));
@@ -276,6 +282,10 @@ impl Plan {
         for key in gone {
             view.remove_lazily(key);
         }
+        if let Some(first) = oldest {
+            user.oldest = first;
+            view.put_lazily(keys::user(inbox), &user);
+        }
         if let Some(row) = newest {
             let gone = InboxRow { conversation: None, unread: None, body: InboxBody::Gone, ..row };
             view.put_lazily(keys::inbox(inbox, head), &gone);
@@ -284,7 +294,7 @@ impl Plan {
         if let (Some(known), Some(oldest)) = (self.inboxes.get_mut(&inbox), oldest) {
             known.oldest = known.oldest.max(oldest);
         }
-        Ok(go_on)
+        Ok(go_on.is_none())
     }
 
     /// Messages, with what stands beside them: from the front of each conversation, never its newest, whose position

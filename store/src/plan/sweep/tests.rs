@@ -150,6 +150,13 @@ fn failed_event(at: u64) -> Vec<u8> {
     encode(&InboxRow { id: 1, at, conversation: None, unread: None, body })
 }
 
+/// The inbox of a user, full of such events.
+fn inbox(inbox: InboxKey, events: u64, at: u64) -> impl Iterator<Item = (Key, Vec<u8>)> {
+    let user = UserRow { account: account_id("acme"), user: user_id("old"), agent: false, oldest: Seq(0) };
+    let events = (1..=events).map(move |seq| (keys::inbox(inbox, Seq(seq)), failed_event(at)));
+    events.chain([(keys::user(inbox), encode(&user))])
+}
+
 fn only_inbox(days: u32, events: u64) -> Retention {
     Retention { inbox_days: days, inbox_max_events: events, ..Retention::default() }
 }
@@ -158,7 +165,7 @@ fn only_inbox(days: u32, events: u64) -> Retention {
 fn a_step_removes_no_more_than_its_limit_and_the_last_row_keeps_the_number() {
     let mut world = World::new(only_inbox(30, 0));
     let old = world.now.0 - 40 * DAY;
-    world.put((1..=5_000).map(|seq| (keys::inbox(InboxKey(5), Seq(seq)), failed_event(old))));
+    world.put(inbox(InboxKey(5), 5_000, old));
     let left = world.round(Table::Inbox, false);
     assert_eq!(left, [5_000, 3_000, 1_000, 1], "{STEP_REMOVALS_MAX} a step");
     let last = world.rows.get(&keys::inbox(InboxKey(5), Seq(5_000))).expect("readable").expect("it is there");
@@ -170,9 +177,14 @@ fn a_step_removes_no_more_than_its_limit_and_the_last_row_keeps_the_number() {
 fn the_newest_stay_by_number_however_young() {
     let mut world = World::new(only_inbox(30, 100));
     let now = world.now.0;
-    world.put((1..=250).map(|seq| (keys::inbox(InboxKey(5), Seq(seq)), failed_event(now))));
-    world.put((1..=100).map(|seq| (keys::inbox(InboxKey(6), Seq(seq)), failed_event(now))));
+    world.put(inbox(InboxKey(5), 250, now));
+    world.put(inbox(InboxKey(6), 100, now));
     assert_eq!(world.round(Table::Inbox, false).last(), Some(&200));
+    // Nobody has to walk over what is gone to find them.
+    for (inbox, oldest) in [(InboxKey(5), 151), (InboxKey(6), 0)] {
+        let user = world.rows.get(&keys::user(inbox)).expect("readable").expect("it is there");
+        assert_eq!(decode::<UserRow>(b"", &user).expect("a row").oldest, Seq(oldest));
+    }
 }
 
 #[test]
@@ -180,8 +192,8 @@ fn young_inboxes_cost_a_look_each_and_not_a_look_per_event() {
     let mut world = World::new(only_inbox(30, 1_000));
     let now = world.now.0;
     let inboxes = 50;
-    for inbox in 0..inboxes {
-        world.put((1..=200).map(|seq| (keys::inbox(InboxKey(inbox), Seq(seq)), failed_event(now))));
+    for n in 0..inboxes {
+        world.put(inbox(InboxKey(n), 200, now));
     }
     world.rows.read.store(0, Ordering::SeqCst);
     world.round(Table::Inbox, false);
