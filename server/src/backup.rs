@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::admin::problem;
 use crate::cli::{self, BackupArgs};
 use crate::config::Config;
+use crate::data_dir::{self, Held, Holder};
 use crate::{Failure, wire};
 
 /// Time between two lines of progress where nobody watches a terminal.
@@ -65,8 +66,8 @@ pub(crate) fn run(config: Option<PathBuf>, args: &BackupArgs) -> Result<(), Fail
         _ => std::path::absolute(&args.dir).map_err(|e| Failure::Usage(format!("DIR: {e}")))?,
     };
     let mut shown = Shown::new();
-    let summary: Summary = match source(&config, args.admin.as_deref())? {
-        Source::Here(moment) => write(&moment, &dir, &mut |text| {
+    let summary: Summary = match source(&config, args.admin.as_deref(), "backup")? {
+        Source::Here(moment, _held) => write(&moment, &dir, &mut |text| {
             shown.progress(text);
             true
         })
@@ -82,28 +83,64 @@ pub(crate) fn run(config: Option<PathBuf>, args: &BackupArgs) -> Result<(), Fail
 
 /// Where the rows come from.
 pub(crate) enum Source {
-    /// No server holds the store.
-    Here(Snapshot),
+    /// No server holds the store, and none can while it is read.
+    Here(Snapshot, Option<Held>),
     /// Address of a server's admin listener.
     Server(String),
 }
 
-pub(crate) fn source(config: &Config, admin: Option<&str>) -> Result<Source, Failure> {
+pub(crate) fn source(config: &Config, admin: Option<&str>, command: &'static str) -> Result<Source, Failure> {
     if let Some(url) = admin {
         return Ok(Source::Server(url.trim_end_matches('/').to_owned()));
     }
-    let moment = match &config.store.cluster {
-        Some(url) => scylla::snapshot(wire::access(url, &config.store.login)?, wire::now()),
-        None => embedded::snapshot(&wire::store_folder(config), wire::sizes(config), wire::now()),
-    };
-    match moment {
-        Ok(moment) => Ok(Source::Here(moment)),
-        Err(OpenError::InUse { .. }) if config.listen.admin.ends_with(":0") => Err(Failure::Failed(
+    match open_here(config, command) {
+        Ok((moment, held)) => Ok(Source::Here(moment, held)),
+        Err(NotHere::Server(_)) if config.listen.admin.ends_with(":0") => Err(Failure::Failed(
             "a server holds the store, at an admin port that only its ready line tells: give --admin URL"
                 .to_owned(),
         )),
-        Err(OpenError::InUse { .. }) => Ok(Source::Server(format!("http://{}", config.listen.admin))),
-        Err(error) => Err(wire::failed("the store")(error)),
+        Err(NotHere::Server(_)) => Ok(Source::Server(format!("http://{}", config.listen.admin))),
+        Err(NotHere::Failure(failure)) => Err(failure),
+    }
+}
+
+/// Why the store cannot be opened by this process.
+pub(crate) enum NotHere {
+    /// A server has it; its words.
+    Server(String),
+    /// Something else is wrong.
+    Failure(Failure),
+}
+
+impl NotHere {
+    /// For those who need the server stopped.
+    pub(crate) fn stop_first(self, then: &str) -> Failure {
+        match self {
+            Self::Server(why) => Failure::Failed(format!("{why}: stop it first, then {then}")),
+            Self::Failure(failure) => failure,
+        }
+    }
+}
+
+/// Opens the store where no server holds it: a look at it, and the hold on its folder for as long as it is used.
+pub(crate) fn open_here(config: &Config, command: &'static str) -> Result<(Snapshot, Option<Held>), NotHere> {
+    let held = match data_dir::hold(config, Holder::Command(command)) {
+        Err(error) if error.is_server() => return Err(NotHere::Server(error.to_string())),
+        held => {
+            held.map_err(|held| NotHere::Failure(held.stop_first(&format!("run `inboxd {command}` again"))))?
+        }
+    };
+    let moment = match &config.store.cluster {
+        Some(url) => {
+            let access = wire::access(url, &config.store.login).map_err(NotHere::Failure)?;
+            scylla::snapshot(access, wire::now())
+        }
+        None => embedded::snapshot(&wire::store_folder(config), wire::sizes(config), wire::now()),
+    };
+    match moment {
+        Ok(moment) => Ok((moment, held)),
+        Err(OpenError::InUse { path }) => Err(NotHere::Server(format!("a server holds the store at {path}"))),
+        Err(error) => Err(NotHere::Failure(wire::failed("the store")(error))),
     }
 }
 

@@ -8,6 +8,7 @@ mod backup;
 mod cli;
 mod client;
 mod config;
+mod data_dir;
 mod demo;
 mod http;
 mod keys;

@@ -3,19 +3,23 @@
 //!
 //! Not here: what is done with the rows (`store::migrate`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use store::backup::Snapshot;
 use store::engine::{embedded, scylla};
 use store::migrate::{Migrated, Progress, Step};
 use store::url::ScyllaUrl;
 
-use crate::backup::{self, Shown, Source, words};
+use crate::backup::{self, Shown, words};
 use crate::cli::{self, MigrateArgs};
 use crate::config::Config;
+use crate::data_dir::{self, Held, Holder};
 use crate::{Failure, keys, wire};
 
 const EMBEDDED: &str = "embedded";
+/// As others are told who holds a folder.
+const COMMAND: &str = "migrate";
+const AGAIN: &str = "run `inboxd migrate` again";
 /// Digits of a hash that people compare.
 const HASH_SHOWN: usize = 16;
 
@@ -45,9 +49,9 @@ fn target(config: &Config, to: &str) -> Result<Target, Failure> {
 pub(crate) fn run(config: Option<PathBuf>, args: &MigrateArgs) -> Result<(), Failure> {
     let config = cli::load(config)?;
     let target = target(&config, &args.to)?;
-    let Source::Here(source) = backup::source(&config, None)? else {
-        return Err(Failure::Failed("a server holds the store: stop it first".to_owned()));
-    };
+    let opened = backup::open_here(&config, COMMAND).map_err(|elsewhere| elsewhere.stop_first(AGAIN))?;
+    let (source, _held) = opened;
+    let _held_there = hold_target(&config, &target)?;
     let mut shown = Shown::new();
     let mut progress = |step: Step, reached: &store::backup::Reached| {
         let step = match step {
@@ -63,6 +67,27 @@ pub(crate) fn run(config: Option<PathBuf>, args: &MigrateArgs) -> Result<(), Fai
     cli::print(&if args.json { json(&migrated)? } else { report(&migrated, &args.to) })
 }
 
+/// Also the folder it goes to may be a server's, whose store was moved away. Our own is ours already.
+fn hold_target(config: &Config, target: &Target) -> Result<Option<Held>, Failure> {
+    let Target::Embedded(folder) = target else {
+        return Ok(None);
+    };
+    keys::create_folder(folder).map_err(|e| Failure::Failed(format!("{}: {e}", folder.display())))?;
+    let is_source = config.store.cluster.is_none() && same_folder(folder, &config.data_dir);
+    if is_source {
+        return Ok(None);
+    }
+    let held = data_dir::hold_folder(folder, Holder::Command(COMMAND));
+    held.map_err(|held| held.stop_first(AGAIN))
+}
+
+fn same_folder(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
 fn migrate(
     config: &Config,
     source: &Snapshot,
@@ -71,8 +96,6 @@ fn migrate(
 ) -> Result<Migrated, Failure> {
     let migrated = match target {
         Target::Embedded(data_dir) => {
-            keys::create_folder(&data_dir)
-                .map_err(|e| Failure::Failed(format!("{}: {e}", data_dir.display())))?;
             let folder = data_dir.join(wire::STORE_FOLDER);
             embedded::migrate(source, &folder, wire::sizes(config), progress)
         }

@@ -9,13 +9,16 @@ use store::engine::{embedded, scylla};
 
 use crate::backup::{Shown, words};
 use crate::cli::{self, RestoreArgs};
+use crate::data_dir::{self, Holder};
 use crate::{Failure, keys, verify, wire};
 
 pub(crate) fn run(config: Option<PathBuf>, args: &RestoreArgs) -> Result<(), Failure> {
     let config = cli::load(config)?;
     let folder = wire::store_folder(&config);
-    keys::create_folder(&config.data_dir)
-        .map_err(|e| Failure::Failed(format!("data_dir {}: {e}", config.data_dir.display())))?;
+    wire::make_data_dir(&config)?;
+    // First of all: also where a store is in the way, its server is what has to go first.
+    let _held = data_dir::hold(&config, Holder::Command("restore"))
+        .map_err(|held| held.stop_first("run `inboxd restore` again"))?;
     let epoch = keys::new_ulid().map_err(|e| Failure::Failed(format!("cannot make an epoch: {e}")))?;
     let mut shown = Shown::new();
     let progress = &mut |reached: &store::backup::Reached| {

@@ -41,8 +41,10 @@ impl From<Report> for Found {
 pub(crate) fn run(config: Option<PathBuf>, args: &VerifyArgs) -> Result<(), Failure> {
     let config = cli::load(config)?;
     let mut shown = Shown::new();
-    let found = match backup::source(&config, args.admin.as_deref())? {
-        Source::Here(moment) => check(&moment, &mut |text| shown.progress(text)).map_err(Failure::Failed)?,
+    let found = match backup::source(&config, args.admin.as_deref(), "verify")? {
+        Source::Here(moment, _held) => {
+            check(&moment, &mut |text| shown.progress(text)).map_err(Failure::Failed)?
+        }
         Source::Server(base) => backup::ask(&config, &base, "verify", Vec::new(), &mut shown)?,
     };
     shown.end();

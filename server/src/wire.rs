@@ -23,6 +23,7 @@ use crate::admin::Admin;
 use crate::config::{
     AuthKeys, Config, ENV_PREFIX, Login, OnUnknown, ProxiedListener, Refused311, Retention, Secret,
 };
+use crate::data_dir::{self, Held, Holder};
 use crate::keys::{self, Missing};
 use crate::shutdown::{self, Trigger};
 use crate::tls::Certificates;
@@ -55,11 +56,14 @@ pub(crate) struct Server {
     broker: broker::Handle,
     bridge: bridge::Handle,
     store: Arc<dyn Store>,
+    /// Given back last, when the store is closed.
+    _data_dir: Option<Held>,
 }
 
 /// Starts everything, the store first: whoever accepts something must be able to keep it. When it returns, every
 /// listener accepts.
 pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server, Failure> {
+    let data_dir = hold_data_dir(config)?;
     // What needs no undoing comes before what does: an address in use must not leave half a server behind.
     let http = listen("http", &config.listen.http).await?;
     let admin = listen("admin", &config.listen.admin).await?;
@@ -112,7 +116,7 @@ pub(crate) async fn start(config: &Config, metrics: PrometheusHandle) -> Result<
     if let Some(certificates) = certificates {
         listeners.spawn(certificates.watch(stop));
     }
-    Ok(Server { addresses, trigger, listeners, broker, bridge, store })
+    Ok(Server { addresses, trigger, listeners, broker, bridge, store, _data_dir: data_dir })
 }
 
 impl Server {
@@ -155,6 +159,18 @@ impl Server {
         // Not under the deadline: it commits what was acknowledged already, which takes one sync.
         self.store.close().await;
     }
+}
+
+/// Before anything else: what a second server would touch, the first one has.
+fn hold_data_dir(config: &Config) -> Result<Option<Held>, Failure> {
+    make_data_dir(config)?;
+    let another = "start this one again, or give it another data_dir";
+    data_dir::hold(config, Holder::Server).map_err(|held| held.stop_first(another))
+}
+
+pub(crate) fn make_data_dir(config: &Config) -> Result<(), Failure> {
+    let folder = &config.data_dir;
+    keys::create_folder(folder).map_err(failed(&format!("data_dir {}", folder.display())))
 }
 
 async fn listen(key: &str, address: &str) -> Result<TcpListener, Failure> {
@@ -309,17 +325,12 @@ pub(crate) fn access(url: &ScyllaUrl, login: &Login) -> Result<scylla::Access, F
 
 fn open_cluster(config: &Config, url: &ScyllaUrl) -> Result<Arc<dyn Store>, Failure> {
     let access = access(url, &config.store.login)?;
-    // Keys and tokens of this process still stand in `data_dir`.
-    keys::create_folder(&config.data_dir)
-        .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
     scylla::open(access, store_settings(config)?, Arc::new(now)).map_err(failed("the store"))
 }
 
 fn open_embedded(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let folder = store_folder(config);
-    keys::create_folder(&config.data_dir)
-        .and_then(|()| keys::create_folder(&folder))
-        .map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
+    keys::create_folder(&folder).map_err(failed(&format!("data_dir {}", config.data_dir.display())))?;
     let settings = store::Settings {
         disk: Some(disk_space(&folder, config.store.min_free_bytes)),
         ..store_settings(config)?

@@ -71,11 +71,13 @@ fn a_running_server_is_backed_up_and_its_store_comes_back() {
     run(home, &["backup", "first", "--admin", &server.admin], 64, "must be absolute");
     run(home, &["backup", first, "--admin", &server.admin], 0, "first/inboxd.backup: ");
     run(home, &["backup", first, "--admin", &server.admin], 1, "is there already");
-    run(home, &["restore", "first"], 1, "there is a store at");
+    run(home, &["restore", "first"], 1, "a server holds it: stop it first");
+    run(home, &["migrate", "--to", "embedded:there"], 1, "a server holds it: stop it first");
     std::fs::write(home.join("inboxd-data/admin.token"), "another\n").unwrap();
     run(home, &["verify", "--admin", &server.admin], 1, "token_invalid");
     drop(server);
 
+    run(home, &["restore", "first"], 1, "there is a store at");
     run(home, &["verify"], 0, " 0 broken promises");
     run(home, &["backup", "second"], 0, "second/inboxd.backup: ");
     std::fs::rename(home.join("inboxd-data/store"), home.join("old")).unwrap();
@@ -84,4 +86,31 @@ fn a_running_server_is_backed_up_and_its_store_comes_back() {
     let again = serve(home);
     let tail = ["tail", "--mqtt", &again.mqtt, "--token", token.trim(), "--after", "0", "--count", "1"];
     run(home, &tail, 0, "Lunch?");
+}
+
+/// The folder is the server's also when its store has been moved away, which is what `restore` advises; and nobody's once
+/// the server is gone, by `kill -9` too.
+#[test]
+fn a_folder_has_one_server_wherever_its_store_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let server = serve(home);
+    let backup = home.join("backup");
+    run(home, &["backup", backup.to_str().unwrap(), "--admin", &server.admin], 0, "inboxd.backup");
+    std::fs::rename(home.join("inboxd-data/store"), home.join("moved")).unwrap();
+    let dir = home.join("inboxd-data").display().to_string();
+    for command in [&["restore", "backup"][..], &["serve"], &["migrate", "--to", "embedded:there"]] {
+        run(home, command, 1, "a server holds it: stop it first");
+        run(home, command, 1, &dir);
+    }
+    assert!(!home.join("inboxd-data/store").exists());
+    std::fs::create_dir(home.join("other")).unwrap();
+    std::fs::rename(home.join("moved"), home.join("other/store")).unwrap();
+    let migrate = ["migrate", "--to", &format!("embedded:{dir}")];
+    let moved = inboxd(home, &migrate).env("INBOXD_DATA_DIR", "other").output().unwrap();
+    let said = String::from_utf8(moved.stderr).unwrap();
+    assert!(moved.status.code() == Some(1) && said.contains("a server holds"), "{said}");
+    drop(server);
+    run(home, &["restore", "backup"], 0, "clients will take a snapshot");
+    serve(home);
 }
