@@ -86,16 +86,14 @@ impl Broker {
         hub.set_bus(bus);
         store.listen(Arc::new(Doorbell(Arc::downgrade(&hub))));
         let entrance = config.mqtt_entrance.clone();
-        let mut tasks = vec![
-            tokio::spawn(conn::listener::accept(Arc::clone(&hub), mqtt, entrance)),
-            tokio::spawn(turn_wheel(Arc::clone(&hub))),
-        ];
+        let wheel = tokio::spawn(turn_wheel(Arc::clone(&hub)));
+        let mut tasks = vec![tokio::spawn(conn::listener::accept(Arc::clone(&hub), mqtt, entrance))];
         let mut mqtts_addr = None;
         if let Some(((listener, address), entrance)) = mqtts {
             mqtts_addr = Some(address);
             tasks.push(tokio::spawn(conn::listener::accept(Arc::clone(&hub), listener, entrance)));
         }
-        Ok(Handle { hub, mqtt_addr, mqtts_addr, tasks })
+        Ok(Handle { hub, mqtt_addr, mqtts_addr, accepting: tasks, wheel })
     }
 }
 
@@ -110,7 +108,8 @@ pub struct Handle {
     hub: Arc<Hub>,
     mqtt_addr: SocketAddr,
     mqtts_addr: Option<SocketAddr>,
-    tasks: Vec<JoinHandle<()>>,
+    accepting: Vec<JoinHandle<()>>,
+    wheel: JoinHandle<()>,
 }
 
 impl Handle {
@@ -145,7 +144,8 @@ impl Handle {
     /// Stops accepting, tells every client (DISCONNECT 0x8B, WebSocket 4007), and waits until they are gone, at most
     /// `grace`. Returns how many were still there then.
     pub async fn shutdown(self, grace: Duration) -> usize {
-        for task in &self.tasks {
+        // The wheel goes on turning until `self` is dropped: it is what ends those who were told and do not close.
+        for task in &self.accepting {
             task.abort();
         }
         self.hub.stop();
@@ -169,9 +169,10 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in &self.accepting {
             task.abort();
         }
+        self.wheel.abort();
     }
 }
 

@@ -1,5 +1,7 @@
 //! The life of connections and sessions: keep alive, expiry, stopping, slow readers, pipelining.
 
+use std::time::Duration;
+
 use broker::BusKind;
 
 use crate::support::client::{Client, End};
@@ -113,6 +115,22 @@ async fn stopping_tells_everybody() {
     drop((five, old, ws));
     assert_eq!(stopping.await.unwrap(), 0, "all are gone");
     assert!(tokio::net::TcpStream::connect(mqtt).await.is_err());
+}
+
+/// Whoever was told and does not close is not waited for as long as there is grace.
+#[tokio::test]
+async fn stopping_does_not_wait_for_those_who_do_not_close() {
+    let world = World::start().await;
+    let told = Client::user(&world, V5, "alice").await;
+    let mut ws = Client::ws(world.ws, V5).await;
+    ws.send(&Connect::new(V5, "ws", &world.token("carol")).bytes()).await;
+    ws.next().await;
+    // Neither has said anything, nor will it.
+    let (silent, half) = (Client::tcp(world.mqtt, V5).await, Client::ws(world.ws, V5).await);
+    let World { handle, .. } = world;
+    let ended = tokio::time::timeout(DEADLINE, handle.shutdown(Duration::MAX)).await;
+    assert_eq!(ended.expect("it ends without them"), 0);
+    drop((told, ws, silent, half));
 }
 
 /// The store is closed: a publish is not acknowledged, and the connection ends after `store_wait_ms`.
