@@ -15,7 +15,10 @@ use crate::{Failure, cli, open_files, shutdown, telemetry, wire};
 pub(crate) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
     let config = cli::load(config)?;
     let runtime = prepare(&config)?;
-    let result = runtime.block_on(until_stopped(&config, |_| Ok(String::new())));
+    let result = runtime.block_on(async {
+        shutdown::outlive_hangups(config.tls.is_some()).map_err(cannot_catch)?;
+        until_stopped(&config, |_| Ok(String::new())).await
+    });
     finish(runtime, &config);
     result
 }
@@ -49,8 +52,7 @@ pub(crate) async fn until_stopped(
     config: &Config,
     after_ready: impl FnOnce(&Addresses) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
-    let mut stop =
-        shutdown::on_signals().map_err(|e| Failure::Failed(format!("cannot catch signals: {e}")))?;
+    let mut stop = shutdown::on_signals().map_err(cannot_catch)?;
     let metrics = telemetry::init_metrics()?;
     let mut server = wire::start(config, metrics).await?;
     let addresses = server.addresses();
@@ -64,6 +66,10 @@ pub(crate) async fn until_stopped(
     server.stop(Duration::from_millis(config.mqtt.shutdown_grace_ms)).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn cannot_catch(error: std::io::Error) -> Failure {
+    Failure::Failed(format!("cannot catch signals: {error}"))
 }
 
 fn warn_of_plain_listeners(config: &Config, addresses: &Addresses) {

@@ -1,4 +1,4 @@
-//! The order to stop: SIGTERM or SIGINT once, seen by everybody who holds a [`Shutdown`].
+//! The order to stop: SIGTERM or SIGINT once, seen by everybody who holds a [`Shutdown`]; and SIGHUP, which is none.
 //!
 //! Not here: what stopping consists of (`wire`).
 
@@ -48,6 +48,21 @@ pub(crate) fn on_signals() -> io::Result<Shutdown> {
         std::process::exit(1);
     });
     Ok(shutdown)
+}
+
+/// From now on SIGHUP does not end the process, which it does where nobody catches it: an operator may send it to every
+/// server he has. Where there are certificates, those who look after them read them again. Not for the demo: it goes with
+/// its terminal.
+pub(crate) fn outlive_hangups(has_certificates: bool) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if !has_certificates {
+                tracing::info!("SIGHUP: there are no certificates to read again, and nothing else is");
+            }
+        }
+    });
+    Ok(())
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

@@ -119,6 +119,9 @@ fn a_server_says_that_it_is_ready_makes_its_keys_and_stops_when_told() {
     let second = run(folder.path(), &["serve"]);
     assert_eq!((second.status.code(), text(&second.stdout).as_str()), (Some(1), ""), "one server per folder");
 
+    // Told to read its certificates again, of which it has none.
+    server.signal("-HUP");
+    assert!(get(admin, "/healthz").starts_with("HTTP/1.1 200"));
     server.signal("-TERM");
     assert_eq!(server.exit_code(), Some(0));
 
