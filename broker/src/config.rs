@@ -26,6 +26,9 @@ pub struct BrokerConfig {
     pub handshakes_max: usize,
     /// Time that a client may take nothing although there is something for it, in milliseconds; then its connection ends.
     pub stalled_ms: u64,
+    /// Bytes that wait for all clients together, beyond which live messages are dropped for whoever has
+    /// [`Limits::output_bytes_high`] waiting, and not only for whoever has [`Limits::live_bytes_high`].
+    pub unsent_bytes_high: usize,
     /// What one address, account or connection may have of all this.
     pub quotas: Quotas,
     /// Changes of a user's status within this time are one change, in milliseconds (contract, section 5).
@@ -60,6 +63,8 @@ impl BrokerConfig {
             connections_max: 100_000,
             handshakes_max: 4_096,
             stalled_ms: 60_000,
+            // As much as sixty-four clients may have each.
+            unsent_bytes_high: 256 << 20,
             quotas: Quotas::default(),
             status_coalesce_ms: 5_000,
             known_users_max: 100_000,

@@ -33,6 +33,9 @@ pub(crate) struct Hub {
     pub(crate) handshakes: Handshakes,
     pub(crate) usage: Arc<Usage>,
     pub(crate) wheel: Wheel,
+    /// Bytes that clients have not taken yet, all together, and how many are too many.
+    unsent: AtomicUsize,
+    unsent_high: usize,
     connections: Arc<AtomicUsize>,
     numbers: AtomicU64,
     stopping: AtomicBool,
@@ -60,11 +63,24 @@ impl Hub {
             handshakes: Handshakes::new(config.handshakes_max),
             usage: Usage::new(config.quotas.clone()),
             wheel: Wheel::default(),
+            unsent: AtomicUsize::new(0),
+            unsent_high: config.unsent_bytes_high,
             connections,
             numbers: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             over: Notify::new(),
         })
+    }
+
+    /// A client that had `before` bytes waiting has `after` now.
+    pub(crate) fn unsent_changed(&self, before: usize, after: usize) {
+        // Wraps, as the sum of all changes does not.
+        self.unsent.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Does more wait for all clients together than memory should hold?
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.unsent.load(Ordering::Relaxed) > self.unsent_high
     }
 
     pub(crate) fn now(&self) -> Now {

@@ -245,6 +245,8 @@ async fn broker_config(
     broker.limits.connect_bytes_max = limits.connect_bytes_max;
     broker.limits.subscriptions_max = limits.subscriptions_per_session;
     broker.limits.output_bytes_high = limits.output_bytes_max;
+    broker.limits.live_bytes_high = limits.live_bytes_max;
+    broker.unsent_bytes_high = limits.unsent_bytes_max;
     broker.stalled_ms = limits.stalled_timeout_ms;
     broker.quotas = broker::Quotas {
         connections_per_address: limits.shares.connections_per_address,

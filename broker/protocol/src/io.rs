@@ -58,6 +58,8 @@ pub struct Limits {
     pub refused_publish_311_closes: bool,
     /// Output in bytes beyond which no further deliveries are written before the client has taken some.
     pub output_bytes_high: usize,
+    /// Output in bytes beyond which live messages (QoS 0), which wait nowhere else, are dropped.
+    pub live_bytes_high: usize,
 }
 
 impl Default for Limits {
@@ -65,8 +67,8 @@ impl Default for Limits {
         Self {
             // A text of 4,096 characters has at most 16 KiB; general topics get room for a picture's thumbnail.
             packet_bytes_max: 256 << 10,
-            // Client id (64 KiB at most, in practice below 100 bytes) and a token of at most 8 KiB.
-            connect_bytes_max: 16 << 10,
+            // One field of 64 KiB, as a test or a picture in a will may have, beside a token of at most 8 KiB.
+            connect_bytes_max: 128 << 10,
             receive_max: 256,
             window_max: 64,
             topic_alias_max: 16,
@@ -77,6 +79,8 @@ impl Default for Limits {
             store_wait_ms: 10_000,
             refused_publish_311_closes: false,
             output_bytes_high: 128 << 10,
+            // A burst of four thousand messages of 1 kB.
+            live_bytes_high: 4 << 20,
         }
     }
 }
@@ -164,10 +168,13 @@ pub enum Action {
     Advance(Progress),
     /// The session is open: from now on it wants notices.
     Online,
-    /// These filters are subscribed now (again, where `existed`): tell it live messages and statuses from now on, and
-    /// the present statuses.
+    /// These filters are about to be subscribed, or are again: live messages are wanted from now on. Asked for before the
+    /// store has them, so that nothing is missed between what is retained and what comes after it; until SUBACK the
+    /// machine keeps what comes.
+    Listen(Vec<Subscription>),
+    /// These filters are subscribed now (again, where `existed`): tell it statuses from now on, and the present ones.
     Subscribed(Vec<ChangedFilter>),
-    /// These filters are not subscribed any more.
+    /// No messages and statuses for these filters any more.
     Unsubscribed(Vec<String>),
     /// A message for online sessions: at QoS 0, or at QoS 1 (stored already) for those that subscribed at QoS 0.
     PublishLive(Arc<Publication>),

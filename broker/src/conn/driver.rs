@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use ::store::{BoxFuture, InboxPage, Permit, QueuePage, ReadError};
-use broker_protocol::{Action, Cause, Now, Output, Session};
+use broker_protocol::{Action, Cause, LiveMessage, Now, Output, Session};
 use bytes::BytesMut;
 
 use super::guest::{Guest, limited_address};
@@ -79,6 +79,8 @@ struct Busy {
     parked: bool,
     /// What the socket has not taken yet.
     unsent: Vec<u8>,
+    /// How much of it the hub knows of.
+    counted: usize,
     /// Since when it has taken nothing.
     stalled_ms: Option<u64>,
     /// Actions that wait for room in the store's queue, in order.
@@ -161,6 +163,12 @@ impl<T: Transport> Connection<T> {
         } else if scratch.out.bytes.capacity() > KEPT_OUTPUT_BYTES {
             scratch.out.bytes = Vec::new();
         }
+        if let Some(busy) = &mut self.busy {
+            let before = std::mem::replace(&mut busy.counted, busy.unsent.len());
+            if before != busy.counted {
+                self.guest.hub.unsent_changed(before, busy.counted);
+            }
+        }
         if self.busy.as_ref().is_some_and(|busy| busy.is_over()) {
             self.busy = None;
         }
@@ -215,8 +223,14 @@ impl<T: Transport> Connection<T> {
         if mail.look_again {
             self.session.look_again();
         }
+        let hub = &self.guest.hub;
+        let full = out.bytes.len() >= hub.limits.output_bytes_high && hub.is_crowded();
         for message in mail.live {
-            self.session.live(now, message, out);
+            if full && matches!(message, LiveMessage::Publication { .. }) {
+                metrics::count_dropped(Dropped::Slow);
+            } else {
+                self.session.live(message, out);
+            }
         }
         if let Some(cause) = mail.cause {
             if *cause == Cause::TakenOver {
@@ -261,6 +275,8 @@ impl<T: Transport> Connection<T> {
                 self.receive(now, scratch);
                 true
             }
+            // It has sent its last, and is owed answers.
+            Poll::Ready(Ok(_)) if self.session.half_closed() => true,
             Poll::Ready(result) => {
                 let unsupported = result.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
                 self.lost(now, unsupported.then_some(CLOSE_UNSUPPORTED_DATA), &mut scratch.out);
@@ -373,6 +389,7 @@ impl<T: Transport> Connection<T> {
                 hub.store.advance(owner.session, super::store_io::store_progress(progress));
             }
             Action::Online => self.come_online(now),
+            Action::Listen(subscriptions) => self.listen(subscriptions),
             Action::Subscribed(changed) => {
                 for change in changed {
                     self.subscribed(now, &change, out);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Origin;
 use super::reader::Reader;
-use super::sections::{DAY_MS, PACKET_BYTES_MAX, PACKET_BYTES_MIN};
+use super::sections::{DAY_MS, PACKET_BYTES_MAX};
 
 /// `[listen]`: addresses as `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,10 @@ pub(crate) struct Limits {
     pub(crate) subscriptions_per_session: usize,
     /// Output kept for a client that does not take it, bytes.
     pub(crate) output_bytes_max: usize,
+    /// The same for live messages, bytes.
+    pub(crate) live_bytes_max: usize,
+    /// Output kept for all clients together before live messages are dropped earlier, bytes.
+    pub(crate) unsent_bytes_max: usize,
     /// How long a client may take nothing, milliseconds.
     pub(crate) stalled_timeout_ms: u64,
     /// What one of many may have.
@@ -223,10 +227,10 @@ impl Limits {
             ),
             connect_bytes_max: r.number(
                 "limits.connect_bytes_max",
-                PACKET_BYTES_MIN,
+                128 << 10,
                 1024,
                 PACKET_BYTES_MAX,
-                "Largest CONNECT. Whoever sends it is not known yet, so it is small: a token has at most 8 KiB, a will is a sentence.",
+                "Largest CONNECT. Whoever sends it is not known yet, so it is small: room for a token (at most 8 KiB) and for one field of 64 KiB, as a will may have.",
             ),
             subscriptions_per_session: r.number(
                 "limits.subscriptions_per_session",
@@ -241,6 +245,20 @@ impl Limits {
                 4 << 10,
                 PACKET_BYTES_MAX,
                 "Bytes waiting for a client that does not take them; beyond, nothing more is read from it or written for it until it does. One packet may exceed it. What is queued for it waits in the store.",
+            ),
+            live_bytes_max: r.number(
+                "limits.live_bytes_max",
+                4 << 20,
+                4 << 10,
+                PACKET_BYTES_MAX,
+                "The same for messages at QoS 0, which wait nowhere else: beyond, they are dropped for this client.",
+            ),
+            unsent_bytes_max: r.number(
+                "limits.unsent_bytes_max",
+                256 << 20,
+                1 << 20,
+                1 << 40,
+                "Bytes waiting for all clients together. Beyond, messages at QoS 0 are dropped for every client that has `output_bytes_max` waiting: memory is for those that take what they get.",
             ),
             stalled_timeout_ms: r.number(
                 "limits.stalled_timeout_ms",

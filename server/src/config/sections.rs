@@ -371,10 +371,10 @@ impl Mqtt {
             ),
             max_packet_bytes: r.number(
                 "mqtt.max_packet_bytes",
-                1 << 20,
+                (1 << 20) + (128 << 10),
                 PACKET_BYTES_MIN,
                 PACKET_BYTES_MAX,
-                "Messages are small, media goes over HTTP; every connection may make the server hold one packet of this size. The protocol's own limit is 268435455.",
+                "Room for a payload of 1 MiB with its topic and properties. Messages are small, media goes over HTTP; every connection may make the server hold one packet of this size. The protocol's own limit is 268435455.",
             ),
             receive_maximum: r.number(
                 "mqtt.receive_maximum",

@@ -112,6 +112,16 @@ const LEVEL_5: u8 = 5;
 /// First byte of a CONNECT.
 const CONNECT: u8 = 0x10;
 
+/// The version of a CONNECT of which only the start is here; `None` where it is something else, or too short to tell.
+#[must_use]
+pub fn opening_of_part(bytes: &[u8]) -> Option<Version> {
+    let length = bytes.iter().skip(1).take(LENGTH_BYTES_MAX).position(|byte| byte & 0x80 == 0)?;
+    match opening(bytes, 2 + length) {
+        Opening::Version(version) => Some(version),
+        Opening::Unsupported { .. } | Opening::Foreign(_) => None,
+    }
+}
+
 /// Looks at the first packet of a connection.
 #[must_use]
 pub fn opening(frame: &[u8], header: usize) -> Opening {

@@ -77,11 +77,35 @@ impl Cause {
 const CLIENT_DISCONNECT: [u8; 14] =
     [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
 
+/// What a client has said that leaves before all of its packets are answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    will: bool,
+    expiry_s: Option<u32>,
+}
+
 impl Session {
+    /// The client sends nothing more, but may still read. True where it is owed answers: then the end comes with the last
+    /// of them, or when the store takes too long.
+    pub fn half_closed(&mut self) -> bool {
+        let Phase::Online(online) = &mut self.phase else {
+            return false;
+        };
+        if online.leaving.is_none() && !online.pending.is_empty() {
+            online.leaving = Some(Leaving { will: true, expiry_s: None });
+        }
+        online.leaving.is_some()
+    }
+
     /// Ends the connection. The session is over afterwards, unless the store is just opening it: then its answer is
     /// still wanted ([`Session::has_ended`]).
     /// `[v311:4.8.0-1] [v311:3.14.4-1] [v311:3.14.4-2] [v5:3.14.4-2] [v5:U45]`
     pub fn end(&mut self, cause: Cause, out: &mut Output) {
+        let cause = match &self.phase {
+            // It has gone, whatever has come in between.
+            Phase::Online(online) => online.leaving.map_or(cause, Leaving::cause),
+            _ => cause,
+        };
         let (reason, why, websocket) = cause.told();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Fresh { .. } => out.actions.push(Action::Close { websocket }),
@@ -131,10 +155,28 @@ impl Session {
     }
 }
 
+impl Leaving {
+    const fn cause(self) -> Cause {
+        Cause::Disconnected { will: self.will, expiry_s: self.expiry_s }
+    }
+}
+
 impl Online {
+    /// DISCONNECT. What was sent before it is answered first: each of those packets must be
+    /// (`[v311:3.8.4-1] [v5:3.8.4-1] [v311:3.10.4-4] [v5:3.10.4-4] [v311:3.3.4-1] [v5:3.3.4-1]`).
+    pub(super) fn goodbye(&mut self, reason: u8, expiry_s: Option<u32>) -> Result<(), Cause> {
+        match self.disconnected(reason, expiry_s) {
+            Cause::Disconnected { will, expiry_s } if !self.pending.is_empty() => {
+                self.leaving = Some(Leaving { will, expiry_s });
+                Ok(())
+            }
+            cause => Err(cause),
+        }
+    }
+
     /// What a DISCONNECT of the client means.
     /// `[v5:U27]`
-    pub(super) fn disconnected(&self, reason: u8, expiry_s: Option<u32>) -> Cause {
+    fn disconnected(&self, reason: u8, expiry_s: Option<u32>) -> Cause {
         // [v5:3.14.2-1]
         if !CLIENT_DISCONNECT.contains(&reason) {
             return Cause::protocol("v5:3.14.2-1", "a reason code that clients do not have");

@@ -164,6 +164,7 @@ impl Session {
         online.announced &= ack.announces;
         online.restore(&opened, out);
         if !opened.subscriptions.is_empty() {
+            out.actions.push(Action::Listen(opened.subscriptions.clone()));
             let changed = |subscription| ChangedFilter { subscription, existed: true };
             out.actions.push(Action::Subscribed(opened.subscriptions.into_iter().map(changed).collect()));
         }
@@ -212,6 +213,9 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         queue: Window::at(opened.queue_acked, opened.sent.queue),
         loose: Loose::default(),
         replay: Replay::None,
+        settling: false,
+        held: Vec::new(),
+        leaving: None,
         missed: 0,
         window_max: usize::from(opening.receive_max.min(limits.window_max)),
         queue_first: false,

@@ -18,11 +18,12 @@ use bytes::Bytes;
 use schemas::topic::{self, UserTopic, UserTopicKind};
 use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, PublishProperties, QoS, Seq, UserId};
 
+use super::replay::Replay;
 use super::window::{GAP_ID, INBOX_BASE, QUEUE_BASE, Stage, Window, id};
 use super::{Online, Phase, Session};
 use crate::codec::PublishOut;
 use crate::io::{
-    Action, InboxEvent, InboxPage, LiveMessage, Now, Output, Progress, QueueMessage, QueuePage, Told,
+    Action, InboxEvent, InboxPage, Limits, LiveMessage, Now, Output, Progress, QueueMessage, QueuePage, Told,
 };
 
 /// User property that says how many messages before this one retention removed (contract, section 5).
@@ -31,6 +32,8 @@ const MISSED: &str = "missed";
 const READ_RETRY_MS: u64 = 500;
 /// Most events asked for at once.
 const READ_MAX: usize = 64;
+/// Live messages that wait for SUBACK: a moment's worth, and QoS 0.
+const HELD_MAX: usize = 1_024;
 /// Statuses that wait for room in a session's window; a status is only ever the newest of its user.
 const WAITING_STATUSES_MAX: usize = 4_096;
 impl Session {
@@ -93,30 +96,65 @@ impl Session {
     }
 
     /// A message that is not numbered.
-    pub fn live(&mut self, now: Now, message: LiveMessage, out: &mut Output) {
-        let high = self.limits.output_bytes_high;
-        if let Phase::Online(online) = &mut self.phase {
+    pub fn live(&mut self, message: LiveMessage, out: &mut Output) {
+        let limits = &self.limits;
+        if let Phase::Online(online) = &mut self.phase
+            && online.leaving.is_none()
+        {
             match message {
-                LiveMessage::Publication { message, subscription_ids, retain } => {
-                    online.publication(&message, &subscription_ids, retain, high, out);
+                LiveMessage::Status { user, payload } => {
+                    online.status(user, payload, limits.output_bytes_high, out);
                 }
-                LiveMessage::Status { user, payload } => online.status(now, user, payload, high, out),
+                message @ LiveMessage::Publication { .. } if online.holds() => online.hold(message, out),
+                LiveMessage::Publication { message, subscription_ids, retain } => {
+                    online.publication(&message, &subscription_ids, retain, limits.live_bytes_high, out);
+                }
             }
         }
     }
 }
 
 impl Online {
-    pub(super) fn flush(&mut self, now: Now, high: usize, out: &mut Output) {
-        if out.bytes.len() < high {
+    pub(super) fn flush(&mut self, now: Now, limits: &Limits, out: &mut Output) {
+        if out.bytes.len() < limits.output_bytes_high && self.leaving.is_none() {
             self.waiting_statuses(out);
             if self.read_retry_ms.is_none() {
                 self.ask(out);
                 self.ask_replay(out);
             }
         }
+        self.settling &= !self.queue.is_read();
+        if !self.held.is_empty() && !self.holds() {
+            self.release_held(limits.live_bytes_high, out);
+        }
         self.advance(out);
         self.tell_caught_up(now, out);
+    }
+
+    /// Is what comes live to be kept for now? Behind SUBACK and behind what was retained when the subscription was made,
+    /// lest a client end with an older message than the topic has. Not behind a client that acknowledges nothing.
+    const fn replays(&self) -> bool {
+        self.settling || !matches!(self.replay, Replay::None)
+    }
+
+    fn holds(&self) -> bool {
+        self.pending.is_subscribing() || (self.replays() && self.room() > 0)
+    }
+
+    fn hold(&mut self, message: LiveMessage, out: &mut Output) {
+        if self.held.len() < HELD_MAX {
+            self.held.push(message);
+        } else {
+            Self::tell(out, Told::DroppedSlow);
+        }
+    }
+
+    fn release_held(&mut self, high: usize, out: &mut Output) {
+        for held in std::mem::take(&mut self.held) {
+            if let LiveMessage::Publication { message, subscription_ids, retain } = held {
+                self.publication(&message, &subscription_ids, retain, high, out);
+            }
+        }
     }
 
     /// I8. Moves the cursors to what is acknowledged. Also when the connection ends: an acknowledgement may come with the
@@ -217,7 +255,9 @@ impl Online {
         }
         let mut none = true;
         for event in events {
-            none = false;
+            if std::mem::take(&mut none) {
+                self.inbox.window.short = false;
+            }
             let Some(Seq(seq)) = event.event.seq else { continue };
             if seq <= self.inbox.window.sent {
                 continue;
@@ -226,8 +266,7 @@ impl Online {
                 return;
             }
         }
-        if none && self.inbox.window.head > self.inbox.window.sent {
-            // A notice has promised more than this page has: look again, but not at once.
+        if none && self.inbox.window.falls_short() {
             self.note_failed_read(now);
         }
     }
@@ -340,6 +379,7 @@ impl Online {
         let mut last = None;
         for message in messages {
             last = Some(message.n);
+            self.queue.short = false;
             if message.n <= self.queue.sent || self.queue.passes(message.n) {
                 continue;
             }
@@ -352,7 +392,7 @@ impl Online {
         if last.is_none() {
             // Numbers may be missing: what is left up to the head has expired.
             self.queue.sent = self.queue.sent.max(page.head);
-            if self.queue.head > self.queue.sent {
+            if self.queue.falls_short() {
                 self.note_failed_read(now);
             }
         }
@@ -460,7 +500,7 @@ impl Online {
         }
     }
 
-    fn status(&mut self, _now: Now, user: UserId, payload: Bytes, high: usize, out: &mut Output) {
+    fn status(&mut self, user: UserId, payload: Bytes, high: usize, out: &mut Output) {
         if out.bytes.len() >= high || self.room() == 0 {
             if self.waiting_statuses.len() < WAITING_STATUSES_MAX || self.waiting_statuses.contains_key(&user)
             {

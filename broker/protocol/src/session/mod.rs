@@ -29,15 +29,16 @@ use bytes::{Bytes, BytesMut};
 use schemas::{Claims, Encoding, UserId};
 
 use crate::codec::{self, Encoder, Frame, Opening as FirstPacket, PacketError, decode};
-use crate::io::{Action, Answer, Gate, Limits, Now, Output, Told};
+use crate::io::{Action, Answer, Gate, Limits, LiveMessage, Now, Output, Told};
 use crate::packet::{Incoming, Version};
 use crate::reason::{v5, v311, websocket};
 
 use alias::AliasesOut;
 use authenticate::{Asked, Renewal};
 pub use close::Cause;
+use close::Leaving;
 use connect::Opening;
-use pending::Pending;
+use pending::{Pending, Waiting};
 use replay::Replay;
 use window::{Inbox, Loose, StatusFilter, Window};
 
@@ -101,6 +102,12 @@ struct Online {
     loose: Loose,
     /// Retained messages that its subscriptions have not got.
     replay: Replay,
+    /// What is retained for a new subscription stands in the queue and was not read to its end.
+    settling: bool,
+    /// Live messages that wait for SUBACK, and for what was retained before them.
+    held: Vec<LiveMessage>,
+    /// The client has said good-bye, and waits for the answers to what it sent before.
+    leaving: Option<Leaving>,
     /// Messages of the queue that are gone and not announced yet.
     missed: u64,
     /// Deliveries in flight that the client takes, or we allow.
@@ -162,7 +169,9 @@ impl Session {
     pub fn accepts(&self) -> bool {
         match &self.phase {
             Phase::Fresh { .. } | Phase::Asked(_) => true,
-            Phase::Online(online) => online.pending.accepts(online.announced, self.limits.receive_max),
+            Phase::Online(online) => {
+                online.leaving.is_none() && online.pending.accepts(online.announced, self.limits.receive_max)
+            }
             Phase::Opening(_) | Phase::Ended => false,
         }
     }
@@ -188,8 +197,17 @@ impl Session {
                     let frame = input.split_to(total);
                     self.frame(now, gate, frame, header, out);
                 }
-                Err(error) => return self.end(Cause::Packet(error), out),
+                Err(error) => return self.bad_frame(input, error, out),
             }
+        }
+    }
+
+    /// A length that is wrong or too large. Of a CONNECT with room for it, the answer can say so.
+    fn bad_frame(&mut self, input: &[u8], error: PacketError, out: &mut Output) {
+        let fresh = matches!(self.phase, Phase::Fresh { .. });
+        match codec::opening_of_part(input) {
+            Some(version) if fresh => self.bad_connect(version, error, out),
+            _ => self.end(Cause::Packet(error), out),
         }
     }
 
@@ -250,11 +268,8 @@ impl Session {
                 online.unsubscribe(now, id, filters, out);
                 Ok(())
             }
-            Incoming::PingReq => {
-                online.encoder.pingresp(&mut out.bytes);
-                Ok(())
-            }
-            Incoming::Disconnect { reason, expiry_s } => Err(online.disconnected(reason, expiry_s)),
+            Incoming::PingReq => online.ping(now, out),
+            Incoming::Disconnect { reason, expiry_s } => online.goodbye(reason, expiry_s),
             Incoming::Auth(auth) => online.renew(now, gate, *auth, out),
         };
         if let Err(cause) = result {
@@ -269,8 +284,12 @@ impl Session {
             Phase::Online(online) if token == replay::REPLAY_TOKEN => online.replayed(now, &answer),
             Phase::Online(online) => {
                 online.pending.answer(token, answer);
-                if let Err(cause) = online.settle(now, out) {
-                    self.end(cause, out);
+                let settled = online.settle(now, out);
+                let done = online.leaving.is_some() && online.pending.is_empty();
+                match settled {
+                    Err(cause) => self.end(cause, out),
+                    Ok(()) if done => self.end(Cause::Lost, out),
+                    Ok(()) => {}
                 }
             }
             _ => {}
@@ -280,9 +299,8 @@ impl Session {
     /// Does what has become possible: asks for events and messages, moves cursors. To be called once after everything
     /// that came in at one time, and again after pages it asked for were handed in.
     pub fn flush(&mut self, now: Now, out: &mut Output) {
-        let high = self.limits.output_bytes_high;
         if let Phase::Online(online) = &mut self.phase {
-            online.flush(now, high, out);
+            online.flush(now, &self.limits, out);
         }
     }
 
@@ -304,6 +322,12 @@ impl Session {
 }
 
 impl Online {
+    /// In the order of its packet: a client that asks whether we are there may want to know whether all before is done.
+    fn ping(&mut self, now: Now, out: &mut Output) -> Result<(), Cause> {
+        self.pending.push_answered(now.mono_ms, Waiting::Ping, Answer::Done);
+        self.settle(now, out)
+    }
+
     fn tell(out: &mut Output, told: Told) {
         out.actions.push(Action::Told(told));
     }

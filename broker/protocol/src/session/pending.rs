@@ -57,6 +57,8 @@ pub(super) enum Waiting {
     },
     /// SUBACK.
     Subscribe(Box<Subscribing>),
+    /// PINGRESP.
+    Ping,
     /// UNSUBACK.
     Unsubscribe {
         /// For this packet.
@@ -116,6 +118,11 @@ impl Pending {
         // Clients that know the limit may not break it; those that do not, as in 3.1.1, are not read further.
         let publishes_fit = announced || self.publishes < usize::from(receive_max);
         !self.stalled && publishes_fit && self.entries.len() < usize::from(receive_max) + OTHERS_MAX
+    }
+
+    /// Is everything answered?
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Publishes at QoS 1 in flight.

@@ -196,8 +196,9 @@ impl Online {
                     self.subscribed(*subscribing, &results, out)?;
                 }
                 (Waiting::Unsubscribe { id, filters }, Answer::Unsubscribed(existed)) => {
-                    self.unsubscribed(id, filters, &existed, out)?;
+                    self.unsubscribed(id, &filters, &existed, out)?;
                 }
+                (Waiting::Ping, _) => self.encoder.pingresp(&mut out.bytes),
                 // The driver gives each request its own kind of answer.
                 (Waiting::Subscribe(_) | Waiting::Unsubscribe { .. }, _) => {}
             }

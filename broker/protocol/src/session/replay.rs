@@ -48,5 +48,6 @@ impl Online {
         };
         // Whether or not the bus rings.
         self.queue.unknown = true;
+        self.settling = true;
     }
 }

@@ -56,6 +56,7 @@ impl Online {
             return self.settle(now, out);
         }
         let token = self.pending.push(now.mono_ms, waiting);
+        out.actions.push(Action::Listen(filters.clone()));
         let request = Request::Subscribe { filters, start };
         out.actions.push(Action::Submit { token, request: Box::new(request) });
         Ok(())
@@ -93,6 +94,7 @@ impl Online {
             if result.retained || is_queued(&subscription.filter, subscription.qos) {
                 self.queue.set_wanted(true);
                 self.queue.unknown |= result.retained;
+                self.settling |= result.retained;
             }
             if result.replay {
                 self.want_replay();
@@ -125,19 +127,22 @@ impl Online {
     }
 
     pub(super) fn unsubscribe(&mut self, now: Now, id: NonZeroU16, filters: Vec<String>, out: &mut Output) {
-        let token = self.pending.push(now.mono_ms, Waiting::Unsubscribe { id, filters: filters.clone() });
+        let waiting = Waiting::Unsubscribe { id, filters: filters.clone() };
+        let token = self.pending.push(now.mono_ms, waiting);
+        // At once: what the client publishes behind this must not come back to it.
+        out.actions.push(Action::Unsubscribed(filters.clone()));
         out.actions.push(Action::Submit { token, request: Box::new(Request::Unsubscribe { filters }) });
     }
 
     pub(super) fn unsubscribed(
         &mut self,
         id: NonZeroU16,
-        filters: Vec<String>,
+        filters: &[String],
         existed: &[bool],
         out: &mut Output,
     ) -> Result<(), Cause> {
         // [v311:3.10.4-6] [v5:3.10.4-6]
-        for filter in &filters {
+        for filter in filters {
             // [v311:3.10.4-1] [v5:3.10.4-1]: byte for byte.
             match UserTopic::split(filter) {
                 Some((_, UserTopicKind::Status)) => self.statuses.retain(|status| *status.filter != **filter),
@@ -157,7 +162,6 @@ impl Online {
         if !self.encoder.unsuback(&mut out.bytes, id, &codes) {
             return Err(TOO_LARGE);
         }
-        out.actions.push(Action::Unsubscribed(filters));
         Ok(())
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Window {
     pub(super) reading: bool,
     /// Is there something to be read, whatever `head` says? True at first: nobody has told a head yet.
     pub(super) unknown: bool,
+    /// The last page had nothing although more was promised.
+    pub(super) short: bool,
     /// The next number's packet identifier is in flight: nothing more is read before an acknowledgement.
     pub(super) blocked: bool,
     /// Is it subscribed at all?
@@ -116,7 +118,16 @@ impl Window {
     }
 
     pub(super) fn notice(&mut self, head: u64) {
+        self.short &= head <= self.head;
         self.head = self.head.max(head);
+    }
+
+    /// A page had nothing. Is that for the second time less than was promised? The first may have been read just before
+    /// the notice came, and is asked for again at once.
+    pub(super) const fn falls_short(&mut self) -> bool {
+        let again = self.short;
+        self.short = self.head > self.sent;
+        self.short && again
     }
 
     /// Is there an identifier for this number that no number in flight has? If not, nothing is read until one lands.

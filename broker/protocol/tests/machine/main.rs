@@ -10,6 +10,7 @@ mod connect;
 mod encoder;
 mod exactly_once;
 mod limits;
+mod order;
 mod retained;
 mod session;
 mod world;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use broker_protocol::{ChangedFilter, LiveMessage, Now, Output, Progress, Request};
+use schemas::Subscription;
 use schemas::topic::{self, UserTopic, UserTopicKind};
 
 use ::store::CommitSink;
@@ -23,32 +24,44 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    pub(super) fn subscribed(&mut self, now: Now, change: &ChangedFilter, out: &mut Output) {
+    /// Live messages for these filters from now on.
+    pub(super) fn listen(&mut self, subscriptions: Vec<Subscription>) {
         let Some(owner) = &mut self.owner else {
             return;
         };
         let Guest { hub, mailbox, .. } = &self.guest;
-        let subscription = &change.subscription;
-        let filter = &subscription.filter;
-        if topic::split_share(filter).is_some() || !topic::is_reserved(filter) {
-            hub.live.insert(&owner.account, owner.session, mailbox, subscription);
+        for subscription in subscriptions {
+            let filter = &subscription.filter;
+            if topic::split_share(filter).is_none() && topic::is_reserved(filter) {
+                continue;
+            }
+            hub.live.insert(&owner.account, owner.session, mailbox, &subscription);
             if !owner.filters.contains(filter) {
                 if owner.filters.is_empty() {
                     // Most sessions have one.
                     owner.filters.reserve_exact(1);
                 }
-                owner.filters.push(Arc::clone(filter));
+                owner.filters.push(subscription.filter);
             }
-        } else if UserTopic::split(filter).is_some_and(|(_, kind)| kind == UserTopicKind::Status) {
+        }
+    }
+
+    pub(super) fn subscribed(&mut self, now: Now, change: &ChangedFilter, out: &mut Output) {
+        let Some(owner) = &mut self.owner else {
+            return;
+        };
+        let Guest { hub, mailbox, .. } = &self.guest;
+        let filter = &change.subscription.filter;
+        if UserTopic::split(filter).is_some_and(|(_, kind)| kind == UserTopicKind::Status) {
             let statuses = hub.registry.follow(&owner.account, mailbox, filter, now.wall());
             // [v5:3.3.1-9] [v5:3.3.1-10] [v5:3.3.1-11]
-            let wanted = match subscription.retain_handling {
+            let wanted = match change.subscription.retain_handling {
                 0 => true,
                 1 => !change.existed,
                 _ => false,
             };
             for (user, payload) in statuses.into_iter().filter(|_| wanted) {
-                self.session.live(now, LiveMessage::Status { user, payload }, out);
+                self.session.live(LiveMessage::Status { user, payload }, out);
             }
         }
     }
@@ -108,5 +121,8 @@ impl<T: Transport> Drop for Connection<T> {
         self.leave(now);
         self.close_left_open();
         metrics::backlog_changed(self.backlog, 0);
+        if let Some(busy) = &self.busy {
+            self.guest.hub.unsent_changed(busy.counted, 0);
+        }
     }
 }

@@ -293,9 +293,8 @@ impl Server {
             Action::PublishLive(message) if message.qos == QoS::AtMostOnce => {
                 // Everybody here subscribes at QoS 1 or 2, and gets this at QoS 0: nothing is promised of it.
                 let live = LiveMessage::Publication { message, subscription_ids: Vec::new(), retain: false };
-                let now = self.now();
                 for conn in self.conns.values_mut().filter(|conn| conn.owner.is_some()) {
-                    conn.session.live(now, live.clone(), &mut conn.out);
+                    conn.session.live(live.clone(), &mut conn.out);
                 }
             }
             _ => {}
