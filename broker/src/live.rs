@@ -72,7 +72,7 @@ impl Topics {
             group.members.retain(|(member, _)| *member != connection);
             if group.members.is_empty() {
                 self.groups.remove(filter);
-                self.shared.remove(inner, &Arc::from(filter));
+                self.shared.remove(inner, filter);
             }
         }
     }

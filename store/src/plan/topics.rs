@@ -66,7 +66,7 @@ impl Subscriptions {
             Some((_, inner)) => {
                 if topics.groups.get_mut(filter).is_some_and(|group| group.leave(session)) {
                     topics.groups.remove(filter);
-                    topics.shared.remove(inner, &Arc::from(filter));
+                    topics.shared.remove(inner, filter);
                 }
             }
             None => drop(topics.single.remove(filter, &session)),
