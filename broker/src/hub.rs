@@ -141,7 +141,8 @@ impl CommitListener for Doorbell {
             bus.ring(&notices.inboxes, &notices.queues);
             for will in &notices.wills {
                 let (account, publisher) = (will.account.clone(), will.publisher);
-                bus.publish(BusEvent::Live { account, publisher, message: Arc::clone(&will.message) });
+                let (turn, message) = (hub.live.turn(), Arc::clone(&will.message));
+                bus.publish(BusEvent::Live { account, publisher, turn, message });
             }
         }
     }
@@ -155,8 +156,8 @@ impl BusSink for Hub {
         }
         for event in batch.events {
             match event {
-                BusEvent::Live { account, publisher, message } => {
-                    self.live.deliver(&account, publisher, &message)
+                BusEvent::Live { account, publisher, turn, message } => {
+                    self.live.deliver(&account, publisher, turn, &message);
                 }
                 BusEvent::Signal { account, user, payload } => {
                     let kind = UserTopicKind::Signals;

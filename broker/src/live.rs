@@ -6,7 +6,7 @@
 //! whom a stored one goes to is the store's to say. Reserved topics are not here, so a granted `#` never delivers them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use broker_protocol::LiveMessage;
@@ -20,7 +20,16 @@ use crate::conn::mailbox::Mailbox;
 #[derive(Default)]
 pub(crate) struct Live {
     accounts: RwLock<HashMap<AccountId, Topics>>,
+    /// The turn that was given last.
+    turns: AtomicU64,
 }
+
+/// A message's place among all that are passed on. The bus takes its time; a message that was published before a
+/// subscription began must not come to it then, for it has it among the retained ones, or was not meant to have it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub(crate) struct Turn(pub(crate) u64);
 
 #[derive(Default)]
 struct Topics {
@@ -47,6 +56,8 @@ struct Subscriber {
     no_local: bool,
     retain_as_published: bool,
     id: Option<u32>,
+    /// It listens to what comes after this.
+    since: Turn,
 }
 
 /// What a session's matching subscriptions add up to.
@@ -101,7 +112,12 @@ impl Copy {
 }
 
 impl Live {
-    /// A connection's subscription; the same filter again replaces the earlier one.
+    /// The next turn. To be taken when the store has been asked to retain the message, lest a subscriber get neither.
+    pub(crate) fn turn(&self) -> Turn {
+        Turn(self.turns.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// A connection's subscription; the same filter again replaces the earlier one and goes on from where that began.
     pub(crate) fn insert(
         &self,
         account: &AccountId,
@@ -109,7 +125,8 @@ impl Live {
         mailbox: &Arc<Mailbox>,
         subscription: &Subscription,
     ) {
-        let subscriber = Subscriber {
+        let mut subscriber = Subscriber {
+            since: Turn(self.turns.load(Ordering::Acquire)),
             session,
             mailbox: Arc::clone(mailbox),
             qos: subscription.qos,
@@ -123,8 +140,11 @@ impl Live {
         let filter = &subscription.filter;
         let Some((_, inner)) = topic::split_share(filter) else {
             topics.at_most_once += usize::from(subscriber.qos == QoS::AtMostOnce);
-            let replaced = topics.single.insert(filter, connection, subscriber);
-            topics.at_most_once -= usize::from(replaced.is_some_and(|old| old.qos == QoS::AtMostOnce));
+            if let Some(old) = topics.single.insert(filter, connection, subscriber.clone()) {
+                topics.at_most_once -= usize::from(old.qos == QoS::AtMostOnce);
+                subscriber.since = old.since;
+                topics.single.insert(filter, connection, subscriber);
+            }
             return;
         };
         topics.shared.insert(inner, Arc::clone(filter), ());
@@ -159,7 +179,13 @@ impl Live {
     }
 
     /// Passes a message on.
-    pub(crate) fn deliver(&self, account: &AccountId, publisher: SessionKey, message: &Arc<Publication>) {
+    pub(crate) fn deliver(
+        &self,
+        account: &AccountId,
+        publisher: SessionKey,
+        turn: Turn,
+        message: &Arc<Publication>,
+    ) {
         let mut copies: BTreeMap<u64, Copy> = BTreeMap::new();
         let stored = message.qos != QoS::AtMostOnce;
         let members;
@@ -170,7 +196,7 @@ impl Live {
             };
             topics.single.matches(&message.topic, |connection, subscriber| {
                 // [v5:3.8.3-3]
-                if subscriber.no_local && subscriber.session == publisher {
+                if (subscriber.no_local && subscriber.session == publisher) || subscriber.since >= turn {
                     return;
                 }
                 let copy = copies

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use schemas::{AccountId, Publication, Seq, UserId};
 use store::{InboxKey, SessionKey};
 
+use crate::live::Turn;
 use crate::registry::StatusChange;
 
 /// Which bus.
@@ -62,8 +63,8 @@ impl Batch {
 /// Something that is not stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum BusEvent {
-    /// A message on a general topic, for those online.
-    Live { account: AccountId, publisher: SessionKey, message: Arc<Publication> },
+    /// A message on a general topic, for those online who listened before its turn ([`crate::live::Turn`]).
+    Live { account: AccountId, publisher: SessionKey, turn: Turn, message: Arc<Publication> },
     /// A signal to a user.
     Signal { account: AccountId, user: UserId, payload: Bytes },
     /// A user's status has changed.

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use store::{InboxKey, SessionKey};
 
 use super::{Batch, BusEvent};
+use crate::live::Turn;
 use crate::registry::StatusChange;
 
 #[derive(Serialize, Deserialize)]
 enum Event {
-    Live(AccountId, [u64; 2], Arc<Publication>),
+    Live(AccountId, [u64; 2], Turn, Arc<Publication>),
     Signal(AccountId, UserId, Bytes),
     Status(AccountId, UserId, Bytes),
     Kick(AccountId, UserId),
@@ -73,8 +74,8 @@ fn read_numbers<T>(bytes: &mut &[u8], make: impl Fn(u128, u64) -> T) -> Option<V
 #[expect(clippy::cast_possible_truncation, reason = "the two halves of a number")]
 fn to_wire(event: BusEvent) -> Event {
     match event {
-        BusEvent::Live { account, publisher, message } => {
-            Event::Live(account, [(publisher.0 >> 64) as u64, publisher.0 as u64], message)
+        BusEvent::Live { account, publisher, turn, message } => {
+            Event::Live(account, [(publisher.0 >> 64) as u64, publisher.0 as u64], turn, message)
         }
         BusEvent::Signal { account, user, payload } => Event::Signal(account, user, payload),
         BusEvent::Status(change) => Event::Status(change.account, change.user, change.payload),
@@ -84,9 +85,10 @@ fn to_wire(event: BusEvent) -> Event {
 
 fn from_wire(event: Event) -> BusEvent {
     match event {
-        Event::Live(account, [high, low], message) => BusEvent::Live {
+        Event::Live(account, [high, low], turn, message) => BusEvent::Live {
             account,
             publisher: SessionKey(u128::from(high) << 64 | u128::from(low)),
+            turn,
             message,
         },
         Event::Signal(account, user, payload) => BusEvent::Signal { account, user, payload },
@@ -115,7 +117,12 @@ mod tests {
             inboxes: vec![(InboxKey(u128::MAX), Seq(7)), (InboxKey(1), Seq(u64::MAX))],
             queues: vec![(SessionKey(3), 9)],
             events: vec![
-                BusEvent::Live { account: account.clone(), publisher: SessionKey(u128::MAX - 5), message },
+                BusEvent::Live {
+                    account: account.clone(),
+                    publisher: SessionKey(u128::MAX - 5),
+                    turn: Turn(3),
+                    message,
+                },
                 BusEvent::Signal {
                     account: account.clone(),
                     user: user.clone(),

@@ -400,7 +400,7 @@ impl<T: Transport> Connection<T> {
                 let stored = message.qos != schemas::QoS::AtMostOnce;
                 if hub.live.may_want(&owner.account, stored) {
                     let (account, publisher) = (owner.account.clone(), owner.session);
-                    hub.publish(BusEvent::Live { account, publisher, message });
+                    hub.publish(BusEvent::Live { account, publisher, turn: hub.live.turn(), message });
                 }
                 if !stored {
                     self.charge(now);

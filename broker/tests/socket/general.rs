@@ -4,7 +4,7 @@ use broker::BusKind;
 
 use crate::support::World;
 use crate::support::client::Client;
-use crate::support::packet::{Connect, V5, V311, packet, publish, text};
+use crate::support::packet::{Connect, V5, V311, packet, publish, subscribe, text, unsubscribe};
 
 /// `[v311:3.1.2-5] [v5:3.1.2-23]`
 #[tokio::test]
@@ -173,4 +173,44 @@ async fn a_will_is_published_unless_the_client_says_goodbye() {
         }
     }
     bob.fence().await;
+}
+
+/// What was published before a subscription comes to it as retained or not at all, and what is published behind it comes
+/// live, also where all stands in one segment and the bus takes its time.
+#[tokio::test]
+async fn a_subscription_has_its_place_among_the_packets() {
+    let world = World::start().await;
+    for round in 0..50 {
+        let level = if round % 2 == 0 { V311 } else { V5 };
+        let mut alice = Client::connect(&world, &Connect::new(level, "a", &world.acl_token("alice"))).await.0;
+        let (topic, cleared) = (format!("kept/{round}"), format!("cleared/{round}"));
+        let retained = |topic: &str, payload: &[u8]| {
+            let mut bytes = publish(level, topic, None, payload);
+            bytes[0] |= 1;
+            bytes
+        };
+        let all = [
+            publish(level, &topic, None, b"before"),
+            retained(&topic, b"old"),
+            retained(&cleared, b"x"),
+            retained(&cleared, b""),
+            subscribe(level, 2, &[(&topic, 0), (&cleared, 0)]),
+            retained(&topic, b"new"),
+            publish(level, &topic, None, b"last"),
+        ];
+        alice.send(&all.concat()).await;
+        assert_eq!(alice.next().await.first, 0x90);
+        let mut got = Vec::new();
+        for _ in 0..3 {
+            let published = alice.published().await;
+            got.push((String::from_utf8(published.payload.to_vec()).unwrap(), published.retain));
+        }
+        let expected = [("old", true), ("new", false), ("last", false)];
+        assert_eq!(got, expected.map(|(payload, retain)| (payload.to_owned(), retain)), "round {round}");
+        let late = publish(level, &topic, None, b"too late");
+        alice.send(&[unsubscribe(level, 3, &topic), late].concat()).await;
+        assert_eq!(alice.next().await.first, 0xB0);
+        alice.fence().await;
+        alice.disconnect().await;
+    }
 }

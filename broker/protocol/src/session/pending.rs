@@ -59,6 +59,8 @@ pub(super) enum Waiting {
     Subscribe(Box<Subscribing>),
     /// PINGRESP.
     Ping,
+    /// Nothing: a message at QoS 0 is retained.
+    Retain,
     /// UNSUBACK.
     Unsubscribe {
         /// For this packet.

@@ -99,9 +99,10 @@ impl Online {
             (false, None) => {
                 let message = Arc::new(kept(message));
                 if message.retain {
-                    // [v311:3.3.1-7]: nobody is told what becomes of it.
+                    // [v311:3.3.1-7]: nobody is told what becomes of it, but what is answered later is later.
+                    let token = self.pending.push(now.mono_ms, Waiting::Retain);
                     let request = Request::Publish { message: Arc::clone(&message), report_refusal: false };
-                    out.actions.push(Action::Submit { token: u64::MAX, request: Box::new(request) });
+                    out.actions.push(Action::Submit { token, request: Box::new(request) });
                 }
                 out.actions.push(Action::PublishLive(message));
             }
@@ -198,6 +199,7 @@ impl Online {
                 (Waiting::Unsubscribe { id, filters }, Answer::Unsubscribed(existed)) => {
                     self.unsubscribed(id, &filters, &existed, out)?;
                 }
+                (Waiting::Retain, _) => {}
                 (Waiting::Ping, _) => self.encoder.pingresp(&mut out.bytes),
                 // The driver gives each request its own kind of answer.
                 (Waiting::Subscribe(_) | Waiting::Unsubscribe { .. }, _) => {}
