@@ -219,7 +219,10 @@ async fn s4_reading_lowers_unread_and_may_be_repeated() {
     assert_eq!((again.status, again.text), (StatusCode::OK, read.text));
     for (path, body, status, code) in [
         (format!("{path}/read"), json!({}), 400, "command_malformed"),
-        (format!("{path}/read"), json!({"up_to":"x"}), 400, "command_malformed"),
+        (format!("{path}/read"), json!({"up_to":"x"}), 404, "not_found"),
+        (format!("{path}/read"), json!({"up_to":format!("{conversation}-0000000009")}), 404, "not_found"),
+        (format!("{path}/read"), json!({"up_to":"x","id":"own"}), 404, "not_found"),
+        (format!("{path}/read"), json!({"up_to":7}), 400, "command_malformed"),
         (format!("{path}/read"), json!({"up_to":message["id"],"conversation":"x"}), 400, "command_malformed"),
         ("/v1/conversations/x/read".to_owned(), json!({"up_to":message["id"]}), 404, "conversation_unknown"),
     ] {

@@ -137,8 +137,8 @@ impl Command {
         let body = match value.get("type").and_then(Value::as_str).or(default_type) {
             Some("message.send") => CommandBody::MessageSend(reader.message_send()?),
             Some("message.read") => CommandBody::MessageRead {
-                conversation: reader.required("conversation")?,
-                up_to: reader.required("up_to")?,
+                conversation: reader.required_id("conversation", ConversationId::named)?,
+                up_to: reader.required_id("up_to", MessageId::named)?,
             },
             Some(other) => {
                 let shown: String = other.chars().take(64).collect();
@@ -192,16 +192,30 @@ impl Reader<'_> {
         self.optional(self.value, field)?.ok_or_else(|| self.malformed(field, "is missing"))
     }
 
+    /// An id that the server made, or so the client says: whether it names something is for the store to find out.
+    fn optional_id<T>(
+        &self,
+        within: &Value,
+        field: &str,
+        named: fn(&str) -> T,
+    ) -> Result<Option<T>, CommandError> {
+        Ok(self.optional::<String>(within, field)?.map(|text| named(&text)))
+    }
+
+    fn required_id<T>(&self, field: &str, named: fn(&str) -> T) -> Result<T, CommandError> {
+        self.optional_id(self.value, field, named)?.ok_or_else(|| self.malformed(field, "is missing"))
+    }
+
     fn message_send(&self) -> Result<MessageSend, CommandError> {
         Ok(MessageSend {
             to: self.target()?,
             content: self.content()?,
-            reply_to: self.optional(self.value, "reply_to")?,
+            reply_to: self.optional_id(self.value, "reply_to", MessageId::named)?,
         })
     }
 
     fn target(&self) -> Result<Target, CommandError> {
-        let conversation = self.optional(self.value, "conversation")?;
+        let conversation = self.optional_id(self.value, "conversation", ConversationId::named)?;
         let to = self.value.get("to").filter(|to| !to.is_null());
         match (conversation, to) {
             (Some(_), Some(_)) => Err(self.malformed("to", "stands beside `conversation`; give one of them")),
@@ -214,7 +228,7 @@ impl Reader<'_> {
     fn target_of(&self, to: &Value) -> Result<Target, CommandError> {
         let number = self.optional(to, "number")?;
         let whatsapp: Option<Phone> = self.optional(to, "whatsapp")?;
-        let contact = self.optional(to, "contact")?;
+        let contact = self.optional_id(to, "contact", ContactId::named)?;
         let user = self.optional(to, "user")?;
         match (whatsapp, contact, user) {
             (Some(Phone(phone)), None, None) => {
@@ -326,6 +340,21 @@ mod tests {
             assert!(error.detail.contains(place), "{value}: {}", error.detail);
         }
         assert_eq!(Command::read(Encoding::Json, b"{").unwrap_err().code, ErrorCode::JsonMalformed);
+    }
+
+    /// Contract, section 6: an unknown id is 404, and what ids look like is the server's own affair.
+    #[test]
+    fn an_id_in_an_odd_form_is_an_id_of_nothing_and_no_mistake() {
+        for value in [
+            json!({"id":"a","type":"message.send","conversation":"nope","text":"x"}),
+            json!({"id":"a","type":"message.send","to":{"contact":"nope","number":"1"},"text":"x"}),
+            json!({"id":"a","type":"message.send","conversation":"nope","text":"x","reply_to":"nope"}),
+            json!({"id":"a","type":"message.read","conversation":"nope","up_to":"nope"}),
+        ] {
+            assert!(read(&value).is_ok(), "{value}");
+        }
+        let wrong = json!({"id":"a","type":"message.read","conversation":7,"up_to":"nope"});
+        assert_eq!(read(&wrong).unwrap_err().code, ErrorCode::CommandMalformed);
     }
 
     #[test]

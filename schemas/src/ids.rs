@@ -163,6 +163,15 @@ macro_rules! number_id {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u128);
 
+        impl $name {
+            /// What a client's text names. Ids are opaque to clients, so a text that is none of ours is the id of
+            /// nothing, and gets the answer of everything that is not there, not that of a mistake.
+            #[must_use]
+            pub fn named(text: &str) -> Self {
+                text.parse().unwrap_or_else(|_| Self(hash128($kind, &[text.as_bytes()])))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}", Ulid(self.0))
@@ -301,6 +310,15 @@ pub struct MessageId {
     pub pos: Pos,
 }
 
+impl MessageId {
+    /// What a client's text names; as [`ConversationId::named`].
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        let nowhere = || ConversationId(hash128("message id", &[text.as_bytes()]));
+        text.parse().unwrap_or_else(|_| Self { conversation: nowhere(), pos: Pos(0) })
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:0POS_DIGITS$}", self.conversation, self.pos.0)
@@ -365,6 +383,20 @@ mod tests {
         assert!(nine.to_string() < ten.to_string());
         assert!(nine.to_string().len() <= 64);
         assert!("x-1".parse::<MessageId>().is_err());
+    }
+
+    #[test]
+    fn every_text_names_something_and_no_two_the_same() {
+        let id = ConversationId(hash128("t", &[b"x"]));
+        assert_eq!(ConversationId::named(&id.to_string()), id);
+        let message = MessageId { conversation: id, pos: Pos(1) };
+        assert_eq!(MessageId::named(&message.to_string()), message);
+        for odd in ["", "nope", "é", &id.to_string().to_lowercase(), &format!("{id}-1")] {
+            assert_ne!(ConversationId::named(odd), id, "{odd:?}");
+            assert_ne!(ConversationId::named(odd), ConversationId::named("other"), "{odd:?}");
+            let named = MessageId::named(odd);
+            assert!(named.conversation != id && named.pos == Pos(0), "{odd:?} is no place in a log");
+        }
     }
 
     #[test]

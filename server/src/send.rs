@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::{
     Packet, PubAck, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
 };
 use schemas::topic::{UserTopic, UserTopicKind};
-use schemas::{Command, CommandId, Status};
+use schemas::{Command, CommandId, ConversationId, Status};
 use serde_json::{Value, json};
 
 use crate::cli::{self, SendArgs};
@@ -54,6 +54,12 @@ fn command(id: &CommandId, to: &str, text: &str) -> Result<Value, Failure> {
         })?;
         command["to"] = json!({"whatsapp": phone, "number": number});
     } else {
+        // The server would look for any text; here it is a slip.
+        to.parse::<ConversationId>().map_err(|e| {
+            Failure::Usage(format!(
+                "--to: {e}; write +PHONE@PHONE_NUMBER_ID, user:NAME, or the id of a conversation"
+            ))
+        })?;
         command["conversation"] = json!(to);
     }
     Command::from_value(&command, None).map_err(|e| Failure::Usage(e.detail))?;

@@ -68,8 +68,7 @@ pub(crate) async fn read_up_to(
         }
         // Reading up to a place is the same however often it is done: without an id, the place is the id.
         if fields.get("id").is_none_or(Value::is_null) {
-            let up_to: Option<MessageId> =
-                fields.get("up_to").and_then(Value::as_str).and_then(|id| id.parse().ok());
+            let up_to = fields.get("up_to").and_then(Value::as_str).map(MessageId::named);
             let up_to = up_to.ok_or_else(|| malformed("up_to", "must be the id of a message"))?;
             fields.insert("id".to_owned(), format!("read:{up_to}").into());
         }

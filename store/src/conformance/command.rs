@@ -65,6 +65,13 @@ pub async fn refusals_name_their_code_and_leave_no_trace(world: &mut World) {
         assert_eq!(code(world.command("alice", "again", body).await), expected);
     }
     assert!(world.events("acme", "alice").await.is_empty());
+    let mut reply = text_message(to_ana(), "x");
+    let gone = MessageId { conversation: nowhere, pos: Pos(1) };
+    if let CommandBody::MessageSend(send) = &mut reply {
+        send.reply_to = Some(gone);
+    }
+    assert_eq!(code(world.command("alice", "again", reply).await), ErrorCode::NotFound);
+    assert!(world.events("acme", "alice").await.is_empty());
     world.send("alice", "again", to_ana(), "now it works").await;
 }
 

@@ -36,6 +36,11 @@ fn refuse<T>(code: ErrorCode, detail: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Refused(Refusal { code, detail: detail.into() }))
 }
 
+/// A message that is not in the conversation: nobody learns whether it is in another one.
+fn not_there<T>(field: &str) -> Result<T, Stop> {
+    refuse(ErrorCode::NotFound, format!("field `{field}`: there is no such message in this conversation"))
+}
+
 /// Where a message goes.
 struct Destination {
     conversation: ConversationId,
@@ -102,19 +107,19 @@ impl Plan {
         send: &MessageSend,
         effects: &mut Effects,
     ) -> Result<MessageId, Stop> {
+        // Who is no member learns nothing of the messages there.
+        if let Target::Conversation(id) = &send.to {
+            self.existing(view, &op.account, &op.user, *id)?;
+        }
         // A reply must be looked at before a conversation may be made for it.
-        if let (Some(reply), Target::Conversation(conversation)) = (send.reply_to, &send.to)
-            && reply.conversation == *conversation
+        if let Some(reply) = send.reply_to
             && !view.has(&keys::log(reply))?
         {
-            return refuse(ErrorCode::CommandMalformed, "field `reply_to`: there is no such message");
+            return not_there("reply_to");
         }
         let to = self.destination(view, &op.account, &op.user, &send.to)?;
         if send.reply_to.is_some_and(|reply| reply.conversation != to.conversation) {
-            return refuse(
-                ErrorCode::CommandMalformed,
-                "field `reply_to`: is a message of another conversation",
-            );
+            return not_there("reply_to");
         }
         let Some(pos) = self.next_pos(view, to.conversation)? else {
             return refuse(ErrorCode::ConversationUnknown, ErrorCode::ConversationUnknown.meaning());
@@ -298,10 +303,7 @@ impl Plan {
     ) -> Result<(), Stop> {
         self.existing(view, &op.account, &op.user, conversation)?;
         if up_to.conversation != conversation || !view.has(&keys::log(up_to))? {
-            return refuse(
-                ErrorCode::CommandMalformed,
-                "field `up_to`: there is no such message in this conversation",
-            );
+            return not_there("up_to");
         }
         if self.mark_read(view, &op.account, &op.user, up_to)? {
             let data = EventData::ReceiptRead { by: op.user.clone(), up_to };

@@ -115,6 +115,13 @@ async fn o2_a_refused_publish_says_why_on_mqtt_5() {
     let world = World::start().await;
     let mut device = world.plain_device("alice").await;
     let gone = json!({"type": "message.send", "id": "e4", "conversation": "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "kind": "text", "text": "x"});
+    // Ids are opaque: one that the server never gave is one that is not there.
+    let odd = |to: serde_json::Value| {
+        let mut command = json!({"type": "message.send", "id": "e5", "kind": "text", "text": "x"});
+        command.as_object_mut().expect("an object").extend(to.as_object().expect("an object").clone());
+        command.to_string()
+    };
+    let number = World::number().phone_number_id;
     let cases = [
         ("news/today", "hello".to_owned(), 0x87, "acl_denied"),
         ("user/bob/outbox", send_command("e0", ANA, "x").to_string(), 0x87, "acl_denied"),
@@ -127,6 +134,8 @@ async fn o2_a_refused_publish_says_why_on_mqtt_5() {
         (OUTBOX, json!({"type": "message.sing", "id": "e1"}).to_string(), 0x99, "command_unknown"),
         (OUTBOX, send_command("e2", ANA, &"x".repeat(4097)).to_string(), 0x99, "text_too_long"),
         (OUTBOX, gone.to_string(), 0x83, "conversation_unknown"),
+        (OUTBOX, odd(json!({"conversation": "nope"})), 0x83, "conversation_unknown"),
+        (OUTBOX, odd(json!({"to": {"contact": "nope", "number": number}})), 0x83, "contact_unknown"),
     ];
     for (topic, payload, code, reason) in cases {
         let ack = device.publish(topic, payload).await;
