@@ -91,7 +91,7 @@ pub(crate) enum Source {
 
 pub(crate) fn source(config: &Config, admin: Option<&str>, command: &'static str) -> Result<Source, Failure> {
     if let Some(url) = admin {
-        return Ok(Source::Server(url.trim_end_matches('/').to_owned()));
+        return Ok(Source::Server(url.to_owned()));
     }
     match open_here(config, command) {
         Ok((moment, held)) => Ok(Source::Here(moment, held)),

@@ -92,14 +92,14 @@ pub(crate) struct MigrateArgs {
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
     /// Admin listener of a server elsewhere
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = admin_url)]
     pub(crate) admin: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct BackupArgs {
     /// Admin listener of a server elsewhere
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = admin_url)]
     pub(crate) admin: Option<String>,
     /// Folder that gets inboxd.backup; made if it is missing
     pub(crate) dir: PathBuf,
@@ -147,7 +147,7 @@ pub(crate) struct TokenArgs {
     #[arg(long, value_enum, default_value_t = RoleArg::Agent)]
     pub(crate) role: RoleArg,
     /// How long it is valid, such as 30s, 8h, 7d
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = ttl)]
     pub(crate) ttl: Duration,
     /// General topics it may publish to; may be given several times
     #[arg(long, value_name = "FILTER")]
@@ -203,6 +203,21 @@ pub(crate) struct SendArgs {
     pub(crate) timeout: Duration,
     /// What to say
     pub(crate) text: String,
+}
+
+/// A token counts in seconds: a shorter one would be over when it is printed.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if ttl.as_secs() > 0 { Ok(ttl) } else { Err("must be one second or more".to_owned()) }
+}
+
+/// The address of an admin listener, without the slash at its end.
+fn admin_url(text: &str) -> Result<String, String> {
+    let example = "write http://HOST:PORT";
+    let url = reqwest::Url::parse(text).map_err(|e| format!("{e}; {example}"))?;
+    let is_ours =
+        matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+    if is_ours { Ok(text.trim_end_matches('/').to_owned()) } else { Err(example.to_owned()) }
 }
 
 /// Reads the configuration: the named file, else `inboxd.toml` where there is one, and the environment.
