@@ -62,6 +62,7 @@ error_codes! {
     MethodNotAllowed "method_not_allowed" 405 0x83 "this route does not take this method; the header `Allow` names those it takes";
     NotFound "not_found" 404 0x83 "no such resource for this token";
     NumberUnknown "number_unknown" 404 0x83 "no such business number in this account, or you are not one of its agents";
+    Overloaded "overloaded" 503 0x89 "more is under way than the server takes; try again in a moment";
     ParameterInvalid "parameter_invalid" 400 0x83 "a query parameter has a wrong value; the detail names it";
     QuotaExceeded "quota_exceeded" 429 0x97 "too much at once; try again later";
     RecipientUnreachable "recipient_unreachable" 400 0x83 "the contact has neither a phone number nor a WhatsApp user id";
@@ -75,6 +76,7 @@ error_codes! {
     UserBlocked "user_blocked" 403 0x8A "the user is blocked; ask the account's administrator";
     UserUnknown "user_unknown" 404 0x83 "no such user in this account";
     VerifyTokenInvalid "verify_token_invalid" 403 0x87 "`hub.verify_token` is not the one configured here";
+    WebsocketExpected "websocket_expected" 400 0x83 "this address speaks MQTT over WebSocket, with the subprotocol `mqtt`";
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -1,14 +1,17 @@
-//! MQTT over WebSocket at `/mqtt`, subprotocol `mqtt`.
+//! MQTT over WebSocket at `/mqtt`, subprotocol `mqtt`. Whoever comes without is told in HTTP's way, as everywhere.
 
 use std::sync::Arc;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
 use listener::Peer;
+use schemas::problem::{CONTENT_TYPE, Problem};
+use schemas::{Encoding, ErrorCode};
 
 use super::driver::Connection;
 use super::guest::Guest;
@@ -32,16 +35,24 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
 async fn upgrade(
     State(hub): State<Arc<Hub>>,
     peer: Option<Extension<Peer>>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(WebSocketUpgradeRejection::MethodNotGet(_)) => {
+            let mut refused = problem(ErrorCode::MethodNotAllowed, "a WebSocket begins with GET");
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+            return refused;
+        }
+        Err(rejection) => return problem(ErrorCode::WebsocketExpected, rejection.body_text()),
+    };
     let offered = |offer: &axum::http::HeaderValue| offer.as_bytes() == SUBPROTOCOL.as_bytes();
     if !upgrade.requested_protocols().any(offered) {
-        return (StatusCode::BAD_REQUEST, "offer the WebSocket subprotocol `mqtt`\n").into_response();
+        return problem(ErrorCode::WebsocketExpected, "the WebSocket subprotocol `mqtt` is not offered");
     }
     let Some(guest) = Guest::new(&hub) else {
         metrics::count_turned_away(TurnedAway::HandshakesFull);
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many connections are being opened, try again\n")
-            .into_response();
+        return problem(ErrorCode::Overloaded, "too many connections are being opened");
     };
     let peer = peer.map(|Extension(peer)| peer);
     let secure = peer.is_some_and(|peer| peer.secure);
@@ -56,4 +67,11 @@ async fn upgrade(
         .on_upgrade(move |socket: WebSocket| {
             Connection::new(guest, Ws::new(socket, secure), peer.map(|peer| peer.address.ip())).run()
         })
+}
+
+/// A request that does not become a connection (contract, section 6).
+fn problem(code: ErrorCode, detail: impl Into<String>) -> Response {
+    let problem = Problem::new(code, detail);
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], Encoding::Json.write(&problem)).into_response()
 }

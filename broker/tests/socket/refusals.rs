@@ -288,7 +288,10 @@ async fn the_websocket_subprotocol_is_mqtt() {
                 assert!(expected, "{offered:?}");
                 assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
             }
-            Err(Error::Http(response)) => assert_eq!((expected, response.status().as_u16()), (false, 400)),
+            Err(Error::Http(response)) => {
+                assert_eq!((expected, response.status().as_u16()), (false, 400));
+                assert_eq!(response.headers()["content-type"], "application/problem+json");
+            }
             Err(other) => panic!("{offered:?}: {other}"),
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tests::deadline::until;
 use tests::event::Event;
+use tests::http::Api;
 use tests::mqtt::{Client, Connect, Link, Packet, Publish, Version};
 use tests::token::Token;
 use tests::world::{ACME, ANA, World, send_command};
@@ -322,4 +323,13 @@ async fn o2_a_server_that_stops_says_so() {
     assert_eq!(old.ended().await.websocket, Some(4007));
     let (status, lines) = world.server.exited().await;
     assert_eq!((status.code(), lines.len()), (Some(0), 1), "{lines:?}");
+}
+
+/// Contract, section 6: every error over HTTP is a problem with a stable code, also where MQTT is spoken.
+#[tokio::test]
+async fn a_plain_request_to_the_websocket_is_told_what_is_spoken_there() {
+    let world = World::start().await;
+    let anybody = Api::new(world.at().http, None);
+    anybody.get("/mqtt").await.expect_problem(400, "websocket_expected");
+    anybody.post("/mqtt", &json!({})).await.expect_problem(405, "method_not_allowed");
 }
