@@ -34,8 +34,8 @@ pub(crate) struct Account {
 /// A connection's place among those of its address and its account; given back when it is dropped.
 pub(crate) struct Place {
     usage: Arc<Usage>,
-    /// `None` where addresses are not counted.
-    address: Option<IpAddr>,
+    /// `None` where addresses are not counted, as they mostly are not.
+    address: Option<Box<IpAddr>>,
     account: Arc<Account>,
     bucket: Bucket,
 }
@@ -77,7 +77,7 @@ impl Usage {
                 return Err(TurnedAway::Address);
             }
             *count += 1;
-            place.address = Some(address);
+            place.address = Some(Box::new(address));
         }
         Ok(place)
     }
@@ -123,12 +123,12 @@ impl Drop for Place {
                 accounts.remove(&self.account.id);
             }
         }
-        if let Some(address) = self.address {
+        if let Some(address) = &self.address {
             let mut addresses = self.usage.addresses();
-            if let Some(count) = addresses.get_mut(&address) {
+            if let Some(count) = addresses.get_mut(&**address) {
                 *count -= 1;
                 if *count == 0 {
-                    addresses.remove(&address);
+                    addresses.remove(&**address);
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Only of this process; nothing here is stored: nobody is online at a start. One lock, held for lookups and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use broker_protocol::{Cause, LiveMessage, Progress};
@@ -40,13 +40,14 @@ struct User {
     online: Vec<Arc<Mailbox>>,
     last_seen: Millis,
     /// Devices in the status that was told last, and when.
-    announced: Option<(u32, u64)>,
+    announced: Option<u32>,
+    announced_at_ms: u64,
 }
 
 #[derive(Default)]
 struct Account {
     /// In order, so that a snapshot is.
-    users: BTreeMap<UserId, InboxKey>,
+    users: BTreeSet<UserId>,
     followers: HashMap<u64, (Arc<Mailbox>, Vec<Arc<str>>)>,
 }
 
@@ -126,12 +127,14 @@ impl Registry {
                 online: Vec::with_capacity(1),
                 last_seen: Millis(0),
                 announced: None,
+                announced_at_ms: 0,
             })
         });
         entry.online.push(Arc::clone(mailbox));
-        let due = entry.announced.map_or(now_ms, |(_, at)| now_ms.max(at + self.coalesce_ms));
+        let soonest = entry.announced_at_ms + self.coalesce_ms;
+        let due = if entry.announced.is_some() { now_ms.max(soonest) } else { now_ms };
         inner.due.insert(key, due);
-        inner.accounts.entry(account.clone()).or_default().users.insert(user.clone(), key);
+        inner.accounts.entry(account.clone()).or_default().users.insert(user.clone());
     }
 
     /// A session's connection has ended.
@@ -227,14 +230,10 @@ impl Registry {
         let Some(known) = inner.accounts.get(account) else {
             return Vec::new();
         };
-        let is_online = |key: &InboxKey| inner.users.get(key).is_some_and(|user| !user.online.is_empty());
-        known
-            .users
-            .iter()
-            .filter(|(_, key)| is_online(key))
-            .map(|(user, _)| user.clone())
-            .take(limit)
-            .collect()
+        let is_online = |user: &&UserId| {
+            inner.users.get(&InboxKey::of(account, user)).is_some_and(|user| !user.online.is_empty())
+        };
+        known.users.iter().filter(is_online).take(limit).cloned().collect()
     }
 
     /// A connection follows statuses from now on; those it has to be told now. An exact filter is answered for anybody,
@@ -259,8 +258,11 @@ impl Registry {
             let payload = status.map_or_else(|| status_json(0, None), |user| user.status(wall));
             return vec![(exact.user, payload)];
         }
-        let status = |key: &InboxKey| inner.users.get(key).map(|user| (user.user.clone(), user.status(wall)));
-        known.users.values().filter_map(status).collect()
+        let status = |user: &UserId| {
+            let known = inner.users.get(&InboxKey::of(account, user))?;
+            Some((user.clone(), known.status(wall)))
+        };
+        known.users.iter().filter_map(status).collect()
     }
 
     pub(crate) fn unfollow(&self, account: &AccountId, connection: u64, filter: &str) {
@@ -320,8 +322,8 @@ impl Registry {
             };
             let devices = user.online.len();
             let told = u32::try_from(devices).unwrap_or(u32::MAX);
-            if user.announced.map(|(devices, _)| devices) != Some(told) {
-                user.announced = Some((told, now_ms));
+            if user.announced != Some(told) {
+                (user.announced, user.announced_at_ms) = (Some(told), now_ms);
                 let (account, name) = (user.account.clone(), user.user.clone());
                 changes.push(StatusChange { account, user: name, payload: user.status(wall) });
             }

@@ -225,7 +225,7 @@ impl<T: Transport> Connection<T> {
         }
         let hub = &self.guest.hub;
         let full = out.bytes.len() >= hub.limits.output_bytes_high && hub.is_crowded();
-        for message in mail.live {
+        for message in mail.live.unwrap_or_default().0 {
             if full && matches!(message, LiveMessage::Publication { .. }) {
                 metrics::count_dropped(Dropped::Slow);
             } else {
@@ -516,8 +516,8 @@ mod tests {
     #[test]
     fn p8_an_idle_connection_is_small() {
         assert!(size_of::<Connection<Raw<TcpStream>>>() <= 152);
-        // 8 of them for who comes next: a take-over must wait for what the older connection was sent.
-        assert!(size_of::<Mailbox>() <= 120);
+        // With the counts of its `Arc` it fills an allocation of 128.
+        assert!(size_of::<Mailbox>() <= 112);
         assert!(size_of::<Owner>() <= 112);
     }
 }

@@ -35,8 +35,8 @@ struct Inner {
 pub(crate) struct Mail {
     pub(crate) heads: Progress,
     pub(crate) answers: Vec<(u64, CommitResult)>,
-    pub(crate) live: Vec<LiveMessage>,
-    /// Boxed: every idle connection has room for one, and few ever get any.
+    pub(crate) live: Option<Box<Live>>,
+    /// Boxed, like those: every idle connection has room for one, and few ever get any.
     pub(crate) cause: Option<Box<Cause>>,
     pub(crate) look_again: bool,
     /// A deadline has come.
@@ -49,6 +49,10 @@ pub(crate) struct Mail {
     over: bool,
 }
 
+/// Live messages in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Live(pub(crate) Vec<LiveMessage>);
+
 impl Mail {
     fn is_empty(&self) -> bool {
         self.heads == Progress::default()
@@ -56,7 +60,7 @@ impl Mail {
             && !self.tick
             && !self.turn
             && self.answers.is_empty()
-            && self.live.is_empty()
+            && self.live.is_none()
             && self.cause.is_none()
     }
 }
@@ -102,8 +106,9 @@ impl Mailbox {
 
     pub(crate) fn live(&self, message: LiveMessage) {
         self.put(|mail| {
-            if mail.live.len() < LIVE_MAX {
-                mail.live.push(message);
+            let live = &mut mail.live.get_or_insert_default().0;
+            if live.len() < LIVE_MAX {
+                live.push(message);
             } else {
                 metrics::count_dropped(Dropped::Slow);
             }

@@ -63,7 +63,11 @@ impl Online {
                 }
             }
             Stands::Gap if id == GAP_ID => self.inbox.gap_in_flight = None,
-            Stands::Gap | Stands::Loose => self.loose.land(id),
+            Stands::Gap | Stands::Loose => {
+                if let Some(statuses) = &mut self.statuses {
+                    statuses.loose.land(id);
+                }
+            }
         }
     }
 

@@ -20,29 +20,32 @@ const TOPIC_BYTES_MAX: usize = 256;
 /// Topics shorter than the alias itself gain nothing.
 const TOPIC_BYTES_MIN: usize = 4;
 
-/// Aliases given on a connection.
-#[derive(Debug)]
-pub(super) struct AliasesOut {
+/// Aliases of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Aliases {
+    /// Most that we give.
     max: u16,
-    /// Of aliases 1, 2 …
-    topics: Vec<Box<str>>,
+    /// Topics of those that we gave: 1, 2 …
+    given: Vec<Box<str>>,
+    /// Topics of those that the client gave.
+    taken: Vec<Option<Arc<str>>>,
 }
 
-impl AliasesOut {
+impl Aliases {
     /// `[v5:3.1.2-27]`: none where the client takes none.
     pub(super) fn new(client_max: u16) -> Option<Box<Self>> {
         // [v5:3.1.2-26] [v5:3.3.2-11]
         let max = client_max.min(ALIASES_OUT_MAX);
-        (max > 0).then(|| Box::new(Self { max, topics: Vec::new() }))
+        (max > 0).then(|| Box::new(Self { max, ..Self::default() }))
     }
 
     /// The alias of a topic, or the one it would get. `[v5:3.3.2-8]`
     fn of(&self, topic: &str) -> Option<Alias> {
-        if let Some(index) = self.topics.iter().position(|known| **known == *topic) {
+        if let Some(index) = self.given.iter().position(|known| **known == *topic) {
             let number = NonZeroU16::new(u16::try_from(index).ok()? + 1)?;
             return Some(Alias { number, known: true });
         }
-        let number = u16::try_from(self.topics.len()).ok()? + 1;
+        let number = u16::try_from(self.given.len()).ok()? + 1;
         let fits = (TOPIC_BYTES_MIN..=TOPIC_BYTES_MAX).contains(&topic.len()) && number <= self.max;
         NonZeroU16::new(number).filter(|_| fits).map(|number| Alias { number, known: false })
     }
@@ -51,10 +54,10 @@ impl AliasesOut {
 impl Online {
     /// Writes a delivery, with an alias where the client takes one; false where it is too large for the client.
     pub(super) fn write(&mut self, publish: &PublishOut<'_>, out: &mut Output) -> bool {
-        let alias = self.aliases_out.as_ref().and_then(|aliases| aliases.of(publish.topic));
+        let alias = self.aliases.as_ref().and_then(|aliases| aliases.of(publish.topic));
         if self.encoder.publish(&mut out.bytes, &PublishOut { alias, ..*publish }) {
-            if let (Some(Alias { known: false, .. }), Some(aliases)) = (alias, &mut self.aliases_out) {
-                aliases.topics.push(publish.topic.into());
+            if let (Some(Alias { known: false, .. }), Some(aliases)) = (alias, &mut self.aliases) {
+                aliases.given.push(publish.topic.into());
             }
             return true;
         }
@@ -81,16 +84,17 @@ impl Online {
             ));
         }
         let index = usize::from(alias.get() - 1);
-        if self.aliases.len() <= index {
-            self.aliases.resize(index + 1, None);
+        let taken = &mut self.aliases.get_or_insert_default().taken;
+        if taken.len() <= index {
+            taken.resize(index + 1, None);
         }
         if message.topic.is_empty() {
             // [v5:3.3.2-7] [v5:U13]
-            let known = self.aliases[index].as_ref();
+            let known = taken[index].as_ref();
             message.topic =
                 Arc::clone(known.ok_or(Cause::protocol("v5:U13", "a topic alias that was never set"))?);
         } else {
-            self.aliases[index] = Some(Arc::clone(&message.topic));
+            taken[index] = Some(Arc::clone(&message.topic));
         }
         Ok(())
     }

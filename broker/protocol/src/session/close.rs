@@ -78,7 +78,7 @@ const CLIENT_DISCONNECT: [u8; 14] =
     [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
 
 /// What a client has said that leaves before all of its packets are answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Leaving {
     will: bool,
     expiry_s: Option<u32>,
@@ -92,7 +92,7 @@ impl Session {
             return false;
         };
         if online.leaving.is_none() && !online.pending.is_empty() {
-            online.leaving = Some(Leaving { will: true, expiry_s: None });
+            online.leaving = Some(Box::new(Leaving { will: true, expiry_s: None }));
         }
         online.leaving.is_some()
     }
@@ -103,7 +103,7 @@ impl Session {
     pub fn end(&mut self, cause: Cause, out: &mut Output) {
         let cause = match &self.phase {
             // It has gone, whatever has come in between.
-            Phase::Online(online) => online.leaving.map_or(cause, Leaving::cause),
+            Phase::Online(online) => online.leaving.as_ref().map_or(cause, |leaving| leaving.cause()),
             _ => cause,
         };
         let (reason, why, websocket) = cause.told();
@@ -156,7 +156,7 @@ impl Session {
 }
 
 impl Leaving {
-    const fn cause(self) -> Cause {
+    const fn cause(&self) -> Cause {
         Cause::Disconnected { will: self.will, expiry_s: self.expiry_s }
     }
 }
@@ -167,7 +167,7 @@ impl Online {
     pub(super) fn goodbye(&mut self, reason: u8, expiry_s: Option<u32>) -> Result<(), Cause> {
         match self.disconnected(reason, expiry_s) {
             Cause::Disconnected { will, expiry_s } if !self.pending.is_empty() => {
-                self.leaving = Some(Leaving { will, expiry_s });
+                self.leaving = Some(Box::new(Leaving { will, expiry_s }));
                 Ok(())
             }
             cause => Err(cause),

@@ -1,17 +1,16 @@
 //! CONNECT: who is it (O2), open the session, CONNACK.
 
-use std::collections::BTreeMap;
-
 use schemas::topic::{self, UserTopic, UserTopicKind};
 use schemas::{Claims, Encoding, ErrorCode, QoS, Role};
 
-use super::alias::AliasesOut;
+use super::alias::Aliases;
 use super::authenticate::{self, FirstStep, Renewal};
 use super::command::is_outbox;
 use super::pending::Pending;
 use super::publish::kept;
 use super::replay::Replay;
-use super::window::{Inbox, Loose, Window};
+use super::timer::Moment;
+use super::window::{Inbox, Window};
 use super::{Cause, Online, Phase, Session};
 use crate::codec::{ConnAck, Encoder};
 use crate::io::{
@@ -34,7 +33,7 @@ pub(super) struct Opening {
     pub(super) taken_over: bool,
     claims: Claims,
     encoding: Encoding,
-    keep_alive_ms: u64,
+    keep_alive_s: u16,
     session_expiry_s: u32,
     receive_max: u16,
     topic_alias_max: u16,
@@ -122,7 +121,7 @@ impl Session {
             taken_over: false,
             claims,
             encoding: connect.encoding,
-            keep_alive_ms: u64::from(keep_alive) * 1500,
+            keep_alive_s: keep_alive,
             session_expiry_s: expiry_s,
             receive_max: connect.receive_max,
             topic_alias_max: connect.topic_alias_max,
@@ -197,32 +196,29 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         encoder: opening.encoder,
         encoding: opening.encoding,
         claims: opening.claims,
-        keep_alive_ms: opening.keep_alive_ms,
+        keep_alive_s: opening.keep_alive_s,
         last_packet_ms: now.mono_ms,
         session_expiry_s: opening.session_expiry_s,
         renewal: opening.renewal,
         pending: Pending::default(),
-        receiving: Vec::new(),
-        aliases: Vec::new(),
-        aliases_out: AliasesOut::new(opening.topic_alias_max),
-        subscriptions: opened.subscriptions.len(),
+        receiving: None,
+        aliases: Aliases::new(opening.topic_alias_max),
+        subscriptions: u32::try_from(opened.subscriptions.len()).unwrap_or(u32::MAX),
         signals: None,
-        statuses: Vec::new(),
-        waiting_statuses: BTreeMap::new(),
+        statuses: None,
         inbox: Inbox::new(opened.sent.inbox),
         queue: Window::at(opened.queue_acked, opened.sent.queue),
-        loose: Loose::default(),
         replay: Replay::None,
         settling: false,
-        held: Vec::new(),
+        held: None,
         leaving: None,
         missed: 0,
-        window_max: usize::from(opening.receive_max.min(limits.window_max)),
+        window_max: opening.receive_max.min(limits.window_max),
         queue_first: false,
-        reported_ms: None,
-        read_failed_ms: None,
-        read_retry_ms: None,
-        catching_up_ms: None,
+        reported_ms: Moment::NONE,
+        read_failed_ms: Moment::NONE,
+        read_retry_ms: Moment::NONE,
+        catching_up_ms: Moment::NONE,
         opened_us: now.wall_us,
     };
     // A session that never subscribed to a general topic has no queue to look into. What is in it comes also after

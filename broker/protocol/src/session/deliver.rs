@@ -19,6 +19,7 @@ use schemas::topic::{self, UserTopic, UserTopicKind};
 use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, PublishProperties, QoS, Seq, UserId};
 
 use super::replay::Replay;
+use super::timer::Moment;
 use super::window::{GAP_ID, INBOX_BASE, QUEUE_BASE, Stage, Window, id};
 use super::{Online, Phase, Session};
 use crate::codec::PublishOut;
@@ -118,13 +119,13 @@ impl Online {
     pub(super) fn flush(&mut self, now: Now, limits: &Limits, out: &mut Output) {
         if out.bytes.len() < limits.output_bytes_high && self.leaving.is_none() {
             self.waiting_statuses(out);
-            if self.read_retry_ms.is_none() {
+            if self.read_retry_ms.get().is_none() {
                 self.ask(out);
                 self.ask_replay(out);
             }
         }
         self.settling &= !self.queue.is_read();
-        if !self.held.is_empty() && !self.holds() {
+        if self.held.is_some() && !self.holds() {
             self.release_held(limits.live_bytes_high, out);
         }
         self.advance(out);
@@ -142,15 +143,16 @@ impl Online {
     }
 
     fn hold(&mut self, message: LiveMessage, out: &mut Output) {
-        if self.held.len() < HELD_MAX {
-            self.held.push(message);
+        let held = &mut self.held.get_or_insert_default().0;
+        if held.len() < HELD_MAX {
+            held.push(message);
         } else {
             Self::tell(out, Told::DroppedSlow);
         }
     }
 
     fn release_held(&mut self, high: usize, out: &mut Output) {
-        for held in std::mem::take(&mut self.held) {
+        for held in self.held.take().unwrap_or_default().0 {
             if let LiveMessage::Publication { message, subscription_ids, retain } = held {
                 self.publication(&message, &subscription_ids, retain, high, out);
             }
@@ -173,11 +175,11 @@ impl Online {
     }
 
     fn tell_caught_up(&mut self, now: Now, out: &mut Output) {
-        if let Some(since) = self.catching_up_ms
+        if let Some(since) = self.catching_up_ms.get()
             && self.inbox.window.is_caught_up()
             && self.queue.is_caught_up()
         {
-            self.catching_up_ms = None;
+            self.catching_up_ms = Moment::NONE;
             Self::tell(out, Told::CaughtUp { took_ms: now.mono_ms.saturating_sub(since) });
         }
     }
@@ -215,8 +217,9 @@ impl Online {
 
     /// Deliveries that may still begin. `[v5:3.3.4-9] [v5:3.3.4-10] [v5:4.9.0-1] [v5:4.9.0-3]`
     pub(super) fn room(&self) -> usize {
-        let in_flight = self.inbox.in_flight() + self.queue.flight.len() + self.loose.flight.len();
-        self.window_max.saturating_sub(in_flight)
+        let loose = self.statuses.as_ref().map_or(0, |statuses| statuses.loose.flight.len());
+        let in_flight = self.inbox.in_flight() + self.queue.flight.len() + loose;
+        usize::from(self.window_max).saturating_sub(in_flight)
     }
 
     fn inbox_page<'a>(
@@ -236,11 +239,11 @@ impl Online {
         }
         window.reading = false;
         if std::mem::take(&mut window.unknown) && page.head > after {
-            self.catching_up_ms.get_or_insert(now.mono_ms);
+            self.catching_up_ms.begin(now.mono_ms);
         }
         let window = &mut self.inbox.window;
         window.head = window.head.max(page.head);
-        self.read_failed_ms = None;
+        self.read_failed_ms = Moment::NONE;
         if self.inbox.skip_to_head {
             self.inbox.skip_to_head = false;
             self.inbox.window.sent = page.head.max(after);
@@ -248,7 +251,7 @@ impl Online {
             return;
         }
         if page.oldest > after + 1 && self.inbox.gap.is_none() {
-            self.inbox.gap = Some((after + 1, page.oldest - 1));
+            self.inbox.gap = Some(Box::new((after + 1, page.oldest - 1)));
         }
         if !self.announce_gap(now, page.epoch, out) {
             return;
@@ -330,7 +333,7 @@ impl Online {
 
     /// Announces what retention removed, before what comes after it; false where it must wait.
     fn announce_gap(&mut self, now: Now, epoch: Epoch, out: &mut Output) -> bool {
-        let Some((from, to)) = self.inbox.gap else {
+        let Some((from, to)) = self.inbox.gap.as_deref().copied() else {
             return true;
         };
         let numbered = self.inbox.qos != QoS::AtMostOnce;
@@ -353,7 +356,7 @@ impl Online {
         let qos = self.inbox.qos.min(QoS::AtLeastOnce);
         let sent = self.send_event(&payload, qos, numbered.then_some(GAP_ID), dup, out);
         self.inbox.gap = None;
-        self.inbox.gap_in_flight = (numbered && sent).then_some((from, to));
+        self.inbox.gap_in_flight = (numbered && sent).then(|| Box::new((from, to)));
         self.inbox.window.sent = self.inbox.window.sent.max(to);
         true
     }
@@ -372,10 +375,10 @@ impl Online {
             return;
         }
         if std::mem::take(&mut self.queue.unknown) && page.head > after {
-            self.catching_up_ms.get_or_insert(now.mono_ms);
+            self.catching_up_ms.begin(now.mono_ms);
         }
         self.queue.head = self.queue.head.max(page.head);
-        self.read_failed_ms = None;
+        self.read_failed_ms = Moment::NONE;
         let mut last = None;
         for message in messages {
             last = Some(message.n);
@@ -501,21 +504,25 @@ impl Online {
     }
 
     fn status(&mut self, user: UserId, payload: Bytes, high: usize, out: &mut Output) {
-        if out.bytes.len() >= high || self.room() == 0 {
-            if self.waiting_statuses.len() < WAITING_STATUSES_MAX || self.waiting_statuses.contains_key(&user)
-            {
-                self.waiting_statuses.insert(user, payload);
-            } else {
-                Self::tell(out, Told::DroppedSlow);
+        let full = out.bytes.len() >= high || self.room() == 0;
+        match &mut self.statuses {
+            // It does not follow any, or not any more.
+            None => {}
+            Some(_) if !full => self.send_status(&user, &payload, out),
+            Some(statuses) => {
+                let waiting = &mut statuses.waiting;
+                if waiting.len() < WAITING_STATUSES_MAX || waiting.contains_key(&user) {
+                    waiting.insert(user, payload);
+                } else {
+                    Self::tell(out, Told::DroppedSlow);
+                }
             }
-            return;
         }
-        self.send_status(&user, &payload, out);
     }
 
     fn waiting_statuses(&mut self, out: &mut Output) {
         while self.room() > 0
-            && let Some((user, payload)) = self.waiting_statuses.pop_first()
+            && let Some((user, payload)) = self.statuses.as_mut().and_then(|all| all.waiting.pop_first())
         {
             self.send_status(&user, &payload, out);
         }
@@ -523,7 +530,8 @@ impl Online {
 
     fn send_status(&mut self, user: &UserId, payload: &[u8], out: &mut Output) {
         let name = UserTopic { user: user.clone(), kind: UserTopicKind::Status }.to_string();
-        let matching = || self.statuses.iter().filter(|status| topic::matches(&status.filter, &name));
+        let Some(statuses) = &mut self.statuses else { return };
+        let matching = || statuses.filters.iter().filter(|status| topic::matches(&status.filter, &name));
         // [v311:3.3.5-1] [v5:3.3.4-2]
         let Some(qos) = matching().map(|status| status.qos).max() else {
             return;
@@ -531,7 +539,7 @@ impl Online {
         let ids: Vec<u32> = matching().filter_map(|status| status.id).collect();
         // A status is published at QoS 1. [v311:3.8.4-6] [v5:3.8.4-8]
         let qos = qos.min(QoS::AtLeastOnce);
-        let id = (qos != QoS::AtMostOnce).then(|| self.loose.fly());
+        let id = (qos != QoS::AtMostOnce).then(|| statuses.loose.fly());
         let sent = self.write(
             &PublishOut {
                 topic: &name,
@@ -548,19 +556,21 @@ impl Online {
             },
             out,
         );
-        if let (false, Some(id)) = (sent, id) {
-            self.loose.land(id);
+        if let (false, Some(id), Some(statuses)) = (sent, id, &mut self.statuses) {
+            statuses.loose.land(id);
         }
     }
 
     pub(super) fn note_failed_read(&mut self, now: Now) {
-        self.read_failed_ms.get_or_insert(now.mono_ms);
-        self.read_retry_ms = Some(now.mono_ms + READ_RETRY_MS);
+        self.read_failed_ms.begin(now.mono_ms);
+        self.read_retry_ms = Moment::at(now.mono_ms + READ_RETRY_MS);
     }
 
     /// `read_failed_ms` stays until a page arrives: it says for how long reading has failed.
     pub(super) fn retry_reads(&mut self, now: Now) {
-        self.read_retry_ms = self.read_retry_ms.filter(|at| *at > now.mono_ms);
+        if self.read_retry_ms.get().is_some_and(|at| at <= now.mono_ms) {
+            self.read_retry_ms = Moment::NONE;
+        }
     }
 }
 

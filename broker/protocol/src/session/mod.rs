@@ -21,26 +21,26 @@ mod subscribe;
 mod timer;
 mod window;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use schemas::{Claims, Encoding, UserId};
+use bytes::BytesMut;
+use schemas::{Claims, Encoding};
 
 use crate::codec::{self, Encoder, Frame, Opening as FirstPacket, PacketError, decode};
 use crate::io::{Action, Answer, Gate, Limits, LiveMessage, Now, Output, Told};
 use crate::packet::{Incoming, Version};
 use crate::reason::{v5, v311, websocket};
 
-use alias::AliasesOut;
+use alias::Aliases;
 use authenticate::{Asked, Renewal};
 pub use close::Cause;
 use close::Leaving;
 use connect::Opening;
 use pending::{Pending, Waiting};
 use replay::Replay;
-use window::{Inbox, Loose, StatusFilter, Window};
+use timer::Moment;
+use window::{Inbox, Statuses, Window};
 
 /// One connection.
 #[derive(Debug)]
@@ -74,8 +74,8 @@ struct Online {
     /// Encoding of inbox events.
     encoding: Encoding,
     claims: Claims,
-    /// One and a half times the keep alive; 0 = none.
-    keep_alive_ms: u64,
+    /// 0 = none.
+    keep_alive_s: u16,
     last_packet_ms: u64,
     /// What CONNECT said, shortened by our limit; DISCONNECT may not raise it from 0.
     session_expiry_s: u32,
@@ -85,45 +85,47 @@ struct Online {
     pending: Pending,
     /// Packet identifiers of publishes at QoS 2 that PUBCOMP has not ended, of an MQTT 5 client: they count against its
     /// Receive Maximum.
-    receiving: Vec<NonZeroU16>,
-    /// Topics of aliases 1, 2 …; empty until the first is used.
-    aliases: Vec<Option<Arc<str>>>,
-    /// Aliases that we gave; `None` where the client takes none.
-    aliases_out: Option<Box<AliasesOut>>,
+    receiving: Option<Box<Receiving>>,
+    /// From the first that the client gave, or may be given.
+    aliases: Option<Box<Aliases>>,
     /// Subscriptions it has, for the limit.
-    subscriptions: usize,
+    subscriptions: u32,
     /// The user's own signals are subscribed, with this subscription identifier.
     signals: Option<Option<u32>>,
-    statuses: Vec<StatusFilter>,
-    /// Statuses that wait for room in the window; the newest of each user only.
-    waiting_statuses: BTreeMap<UserId, Bytes>,
+    /// From the first that it follows.
+    statuses: Option<Box<Statuses>>,
     inbox: Inbox,
     queue: Window,
-    loose: Loose,
     /// Retained messages that its subscriptions have not got.
     replay: Replay,
     /// What is retained for a new subscription stands in the queue and was not read to its end.
     settling: bool,
     /// Live messages that wait for SUBACK, and for what was retained before them.
-    held: Vec<LiveMessage>,
+    held: Option<Box<Held>>,
     /// The client has said good-bye, and waits for the answers to what it sent before.
-    leaving: Option<Leaving>,
+    leaving: Option<Box<Leaving>>,
     /// Messages of the queue that are gone and not announced yet.
     missed: u64,
     /// Deliveries in flight that the client takes, or we allow.
-    window_max: usize,
+    window_max: u16,
     /// Which of the two sources was asked first the last time: they take turns.
     queue_first: bool,
     /// When a refused topic was last reported in the inbox.
-    reported_ms: Option<u64>,
+    reported_ms: Moment,
     /// Since when reading the store fails.
-    read_failed_ms: Option<u64>,
-    /// When it is tried again; `None` once it is.
-    read_retry_ms: Option<u64>,
+    read_failed_ms: Moment,
+    /// When it is tried again; none once it is.
+    read_retry_ms: Moment,
     /// Since when a backlog is worked off.
-    catching_up_ms: Option<u64>,
+    catching_up_ms: Moment,
     opened_us: u64,
 }
+
+#[derive(Debug, Default)]
+struct Held(Vec<LiveMessage>);
+
+#[derive(Debug, Default)]
+struct Receiving(Vec<NonZeroU16>);
 
 impl Session {
     /// A connection that has just been made.
@@ -330,5 +332,17 @@ impl Online {
 
     fn tell(out: &mut Output, told: Told) {
         out.actions.push(Action::Told(told));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an open session is made of, in bytes: there are as many as devices (P8). What few connections have, or have
+    /// for a moment, stands in a box of its own.
+    #[test]
+    fn p8_an_open_session_is_small() {
+        assert!(size_of::<Online>() <= 512, "{} bytes", size_of::<Online>());
     }
 }

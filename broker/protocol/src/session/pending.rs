@@ -23,10 +23,11 @@ pub(super) struct Pending {
     /// Token of the first entry.
     first: u64,
     entries: VecDeque<Entry>,
-    publishes: usize,
+    /// Counts are at most a Receive Maximum and [`OTHERS_MAX`].
+    publishes: u32,
     /// Those of them at QoS 2.
-    exactly_once: usize,
-    subscribes: usize,
+    exactly_once: u32,
+    subscribes: u32,
     /// Something was not stored: nothing more is taken in, and the front's deadline closes the connection.
     stalled: bool,
 }
@@ -118,7 +119,7 @@ pub(super) struct Subscribing {
 impl Pending {
     pub(super) fn accepts(&self, announced: bool, receive_max: u16) -> bool {
         // Clients that know the limit may not break it; those that do not, as in 3.1.1, are not read further.
-        let publishes_fit = announced || self.publishes < usize::from(receive_max);
+        let publishes_fit = announced || self.publishes < u32::from(receive_max);
         !self.stalled && publishes_fit && self.entries.len() < usize::from(receive_max) + OTHERS_MAX
     }
 
@@ -129,7 +130,7 @@ impl Pending {
 
     /// Publishes at QoS 1 in flight.
     pub(super) const fn at_least_once(&self) -> usize {
-        self.publishes - self.exactly_once
+        (self.publishes - self.exactly_once) as usize
     }
 
     /// Does a SUBSCRIBE wait for its SUBACK?
@@ -148,10 +149,10 @@ impl Pending {
     }
 
     fn push_entry(&mut self, since_ms: u64, what: Waiting, answer: Option<Answer>) -> u64 {
-        self.publishes += usize::from(matches!(what, Waiting::Publish(_)));
+        self.publishes += u32::from(matches!(what, Waiting::Publish(_)));
         self.exactly_once +=
-            usize::from(matches!(&what, Waiting::Publish(publishing) if publishing.exactly_once));
-        self.subscribes += usize::from(matches!(what, Waiting::Subscribe(_)));
+            u32::from(matches!(&what, Waiting::Publish(publishing) if publishing.exactly_once));
+        self.subscribes += u32::from(matches!(what, Waiting::Subscribe(_)));
         self.entries.push_back(Entry { since_ms, what, answer });
         self.first + (self.entries.len() as u64 - 1)
     }
@@ -172,11 +173,11 @@ impl Pending {
             Some(_) => {
                 let entry = self.entries.pop_front()?;
                 self.first += 1;
-                self.publishes -= usize::from(matches!(entry.what, Waiting::Publish(_)));
+                self.publishes -= u32::from(matches!(entry.what, Waiting::Publish(_)));
                 let exactly_once =
                     matches!(&entry.what, Waiting::Publish(publishing) if publishing.exactly_once);
-                self.exactly_once -= usize::from(exactly_once);
-                self.subscribes -= usize::from(matches!(entry.what, Waiting::Subscribe(_)));
+                self.exactly_once -= u32::from(exactly_once);
+                self.subscribes -= u32::from(matches!(entry.what, Waiting::Subscribe(_)));
                 if self.entries.is_empty() {
                     // An idle connection holds no memory for what once waited.
                     self.entries = VecDeque::new();

@@ -11,6 +11,7 @@ use schemas::{ErrorCode, Publication, QoS};
 
 use super::command::is_outbox;
 use super::pending::{Publishing, Waiting};
+use super::timer::Moment;
 use super::{Cause, Online};
 use crate::codec::Ack;
 use crate::io::{Action, Answer, Gate, Limits, Now, Output, Request, Told};
@@ -61,8 +62,9 @@ impl Online {
             return Ok(());
         };
         // [v5:3.3.4-7] [v5:U21]; at QoS 2 until PUBCOMP, and the same again counts once.
-        let again = message.qos == QoS::ExactlyOnce && self.receiving.contains(&id);
-        let in_flight = self.pending.at_least_once() + self.receiving.len();
+        let receiving = self.receiving.as_ref().map(|open| &open.0[..]).unwrap_or_default();
+        let again = message.qos == QoS::ExactlyOnce && receiving.contains(&id);
+        let in_flight = self.pending.at_least_once() + receiving.len();
         if !again && in_flight >= usize::from(limits.receive_max) {
             return Err(Cause::error(
                 v5::RECEIVE_MAX,
@@ -71,7 +73,7 @@ impl Online {
             ));
         }
         if message.qos == QoS::ExactlyOnce && !again {
-            self.receiving.push(id);
+            self.receiving.get_or_insert_default().0.push(id);
         }
         Ok(())
     }
@@ -160,7 +162,7 @@ impl Online {
         if !self.may_report(now) {
             return self.settle_with(now, publishing, Answer::Done, out);
         }
-        self.reported_ms = Some(now.mono_ms);
+        self.reported_ms = Moment::at(now.mono_ms);
         let code = ErrorCode::AclDenied;
         let (detail, topic) = (code.meaning().to_owned(), Some(topic.to_owned()));
         let request = Request::Report { id: None, code, detail, topic };
@@ -170,7 +172,8 @@ impl Online {
 
     /// Is the inbox to tell what a 3.1.1 client cannot be told, and has it not done so a moment ago?
     fn may_report(&self, now: Now) -> bool {
-        let lately = self.reported_ms.is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
+        let lately =
+            self.reported_ms.get().is_some_and(|at| now.mono_ms.saturating_sub(at) < REPORT_INTERVAL_MS);
         self.encoder.version == Version::V311 && !self.close_on_refusal && !lately
     }
 
@@ -180,13 +183,20 @@ impl Online {
         out.actions.push(Action::Submit { token, request: Box::new(Request::Release { packet: id }) });
     }
 
+    /// A flow at QoS 2 is over.
+    fn has_received(&mut self, id: NonZeroU16) {
+        if let Some(open) = &mut self.receiving {
+            open.0.retain(|held| *held != id);
+        }
+    }
+
     /// Sends the acknowledgements that are due, in order.
     pub(super) fn settle(&mut self, now: Now, out: &mut Output) -> Result<(), Cause> {
         while let Some((what, answer)) = self.pending.pop() {
             match (what, answer) {
                 (Waiting::Publish(publishing), answer) => self.published(now, publishing, answer, out)?,
                 (Waiting::Release { id }, answer) => {
-                    self.receiving.retain(|held| *held != id);
+                    self.has_received(id);
                     // [v5:U39] [v5:3.7.2-1]
                     let unknown = answer == Answer::Released(false);
                     let reason = if unknown { v5::PACKET_ID_UNKNOWN } else { v5::SUCCESS };
@@ -231,11 +241,11 @@ impl Online {
         }
         Self::tell(out, Told::Refused(code));
         if live.is_some() {
-            self.reported_ms = Some(now.mono_ms);
+            self.reported_ms = Moment::at(now.mono_ms);
         }
         let reason = if PUBACK_CODES.contains(&code.mqtt()) { code.mqtt() } else { v5::IMPLEMENTATION };
         // [v5:4.3.3-9]
-        self.receiving.retain(|held| *held != id);
+        self.has_received(id);
         self.encoder.acknowledge(&mut out.bytes, ack, id, reason, Some(code.as_str()));
         self.reply(reply, answer, out);
         Ok(())

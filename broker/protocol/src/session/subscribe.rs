@@ -33,7 +33,7 @@ impl Online {
         let mut granted = Vec::new();
         // [v311:3.8.4-4] [v5:3.8.4-5] [v311:3.8.3-2]
         for filter in filters {
-            let full = self.subscriptions + granted.len() >= limits.subscriptions_max;
+            let full = self.subscriptions as usize + granted.len() >= limits.subscriptions_max;
             match self.grant(gate, &filter, start, full) {
                 Ok(qos) => {
                     codes.push(qos as u8);
@@ -89,7 +89,7 @@ impl Online {
         }
         let mut changed = Vec::with_capacity(results.len());
         for (subscription, result) in subscribing.granted.into_iter().zip(results) {
-            self.subscriptions += usize::from(!result.existed);
+            self.subscriptions += u32::from(!result.existed);
             self.follow(&subscription);
             if result.retained || is_queued(&subscription.filter, subscription.qos) {
                 self.queue.set_wanted(true);
@@ -114,8 +114,9 @@ impl Online {
     pub(super) fn follow(&mut self, subscription: &Subscription) {
         match UserTopic::split(&subscription.filter) {
             Some((_, UserTopicKind::Status)) => {
-                self.statuses.retain(|status| status.filter != subscription.filter);
-                self.statuses.push(StatusFilter {
+                let filters = &mut self.statuses.get_or_insert_default().filters;
+                filters.retain(|status| status.filter != subscription.filter);
+                filters.push(StatusFilter {
                     filter: subscription.filter.clone(),
                     qos: subscription.qos,
                     id: subscription.id,
@@ -145,7 +146,11 @@ impl Online {
         for filter in filters {
             // [v311:3.10.4-1] [v5:3.10.4-1]: byte for byte.
             match UserTopic::split(filter) {
-                Some((_, UserTopicKind::Status)) => self.statuses.retain(|status| *status.filter != **filter),
+                Some((_, UserTopicKind::Status)) => {
+                    if let Some(statuses) = &mut self.statuses {
+                        statuses.filters.retain(|status| *status.filter != **filter);
+                    }
+                }
                 Some((_, UserTopicKind::Signals)) if is_own(self, filter, UserTopicKind::Signals) => {
                     self.signals = None;
                 }
@@ -155,7 +160,9 @@ impl Online {
                 _ => {}
             }
         }
-        self.subscriptions = self.subscriptions.saturating_sub(existed.iter().filter(|e| **e).count());
+        for _ in existed.iter().filter(|existed| **existed) {
+            self.subscriptions = self.subscriptions.saturating_sub(1);
+        }
         // [v311:3.10.4-4] [v311:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
         let codes: Vec<u8> =
             existed.iter().map(|existed| if *existed { v5::SUCCESS } else { v5::NO_SUBSCRIPTION }).collect();

@@ -1,9 +1,39 @@
 //! Deadlines: CONNECT, keep alive, end of the token, patience with the store.
 
+use std::num::NonZeroU64;
+
 use schemas::Millis;
 
 use super::{Cause, Phase, Session, connect};
 use crate::io::{Now, Output};
+
+/// A time of [`Now::mono_ms`], or none, in half the room of an `Option`: every connection has four.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moment(Option<NonZeroU64>);
+
+impl Moment {
+    pub(super) const NONE: Self = Self(None);
+
+    pub(super) const fn at(ms: u64) -> Self {
+        Self(NonZeroU64::new(ms.saturating_add(1)))
+    }
+
+    pub(super) fn get(self) -> Option<u64> {
+        self.0.map(|ms| ms.get() - 1)
+    }
+
+    /// Stays what it is, if it is any.
+    pub(super) fn begin(&mut self, ms: u64) {
+        if self.0.is_none() {
+            *self = Self::at(ms);
+        }
+    }
+}
+
+/// How long a client may be silent: one and a half times its keep alive.
+fn patience_ms(keep_alive_s: u16) -> u64 {
+    u64::from(keep_alive_s) * 1_500
+}
 
 impl Session {
     /// When [`Session::timeout`] wants to be called, in [`Now::mono_ms`]. It moves with every packet, so a driver may let
@@ -15,13 +45,13 @@ impl Session {
             Phase::Asked(asked) => Some(asked.since_ms + self.limits.connect_timeout_ms),
             Phase::Opening(opening) => (!opening.lost).then(|| opening.since_ms + self.limits.store_wait_ms),
             Phase::Online(online) => {
-                let keep_alive = (online.keep_alive_ms > 0)
-                    .then(|| online.last_packet_ms.saturating_add(online.keep_alive_ms));
+                let keep_alive = (online.keep_alive_s > 0)
+                    .then(|| online.last_packet_ms.saturating_add(patience_ms(online.keep_alive_s)));
                 let expiry = Millis::from_secs(online.claims.exp).since(now.wall());
                 let token = Some(now.mono_ms.saturating_add(expiry));
                 let store = online.pending.oldest_ms().map(|since| since + self.limits.store_wait_ms);
-                let failed = online.read_failed_ms.map(|since| since + self.limits.store_wait_ms);
-                let retry = online.read_retry_ms;
+                let failed = online.read_failed_ms.get().map(|since| since + self.limits.store_wait_ms);
+                let retry = online.read_retry_ms.get();
                 [keep_alive, token, store, failed, retry].into_iter().flatten().min()
             }
             Phase::Ended => None,
@@ -57,12 +87,14 @@ impl Session {
                 }
                 // [v311:4.8.0-2]
                 if online.pending.oldest_ms().is_some_and(|since| late(since, store_wait))
-                    || online.read_failed_ms.is_some_and(|since| late(since, store_wait))
+                    || online.read_failed_ms.get().is_some_and(|since| late(since, store_wait))
                 {
                     Cause::StoreDown
                 } else if Millis::from_secs(online.claims.exp) <= now.wall() {
                     Cause::TokenExpired
-                } else if online.keep_alive_ms > 0 && late(online.last_packet_ms, online.keep_alive_ms) {
+                } else if online.keep_alive_s > 0
+                    && late(online.last_packet_ms, patience_ms(online.keep_alive_s))
+                {
                     // [v311:3.1.2-24] [v5:3.1.2-22]
                     Cause::KeepAlive
                 } else {

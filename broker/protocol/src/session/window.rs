@@ -2,11 +2,12 @@
 //!
 //! Plain bookkeeping. Not here: writing deliveries (`deliver`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use schemas::{QoS, Subscription};
+use bytes::Bytes;
+use schemas::{QoS, Subscription, UserId};
 
 use crate::io::{OpenInbox, Origin};
 
@@ -66,7 +67,7 @@ pub(super) struct Window {
     /// `[v311:4.3.2-1] [v5:4.3.2-3] [v5:4.3.3-3] [v311:4.6.0-1] [v5:4.6.0-1] [v5:4.3.3-13]`
     pub(super) flight: VecDeque<Flight>,
     /// Numbers above `sent` that the client had received on an earlier connection: they do not come again.
-    pub(super) received: Vec<u64>,
+    pub(super) received: Box<[u64]>,
     /// Where the cursor was last moved to.
     pub(super) advanced: u64,
     /// A page is being read.
@@ -150,7 +151,7 @@ impl Window {
             self.fly(n, Stage::Comp, None);
         }
         if n > self.sent {
-            self.received.push(n);
+            self.received = self.received.iter().copied().chain([n]).collect();
         }
     }
 
@@ -159,7 +160,7 @@ impl Window {
         let passes = self.received.contains(&n);
         if passes {
             self.sent = n;
-            self.received.retain(|received| *received > n);
+            self.received = self.received.iter().copied().filter(|received| *received > n).collect();
         }
         passes
     }
@@ -215,10 +216,10 @@ pub(super) struct Inbox {
     pub(super) qos: QoS,
     /// QoS 0 is live only: the first page tells the head, and what is before it is passed over.
     pub(super) skip_to_head: bool,
-    /// A gap to be announced before anything else.
-    pub(super) gap: Option<(u64, u64)>,
+    /// A gap to be announced before anything else. (Boxed, like the next: few ever have one.)
+    pub(super) gap: Option<Box<(u64, u64)>>,
     /// The gap that was announced and is not acknowledged.
-    pub(super) gap_in_flight: Option<(u64, u64)>,
+    pub(super) gap_in_flight: Option<Box<(u64, u64)>>,
 }
 
 impl Inbox {
@@ -226,7 +227,7 @@ impl Inbox {
     pub(super) fn new(dup_to: u64) -> Self {
         Self {
             window: Window { dup_to, ..Window::default() },
-            topic: Arc::from(""),
+            topic: Arc::default(),
             subscription_id: None,
             qos: QoS::AtMostOnce,
             skip_to_head: false,
@@ -265,7 +266,7 @@ impl Inbox {
         self.topic = Arc::clone(&subscription.filter);
         self.subscription_id = subscription.id;
         self.qos = subscription.qos;
-        self.gap = cursor.gap;
+        self.gap = cursor.gap.map(Box::new);
         self.gap_in_flight = None;
         self.skip_to_head = false;
     }
@@ -277,7 +278,8 @@ impl Inbox {
     }
 
     pub(super) fn acked(&self) -> u64 {
-        let below_gap = self.gap_in_flight.or(self.gap).map_or(u64::MAX, |(from, _)| from.saturating_sub(1));
+        let gap = self.gap_in_flight.as_ref().or(self.gap.as_ref());
+        let below_gap = gap.map_or(u64::MAX, |gap| gap.0.saturating_sub(1));
         self.window.acked().min(below_gap)
     }
 
@@ -320,6 +322,15 @@ impl Loose {
             self.flight.swap_remove(at);
         }
     }
+}
+
+/// Statuses of users, for a connection that follows any.
+#[derive(Debug, Default)]
+pub(super) struct Statuses {
+    pub(super) filters: Vec<StatusFilter>,
+    /// Those that wait for room in the window; the newest of each user only.
+    pub(super) waiting: BTreeMap<UserId, Bytes>,
+    pub(super) loose: Loose,
 }
 
 /// A subscription to statuses.
