@@ -127,7 +127,7 @@ impl Handle {
 
     /// The route `/mqtt` for MQTT over WebSocket, to be merged into the HTTP server's.
     pub fn router(&self) -> axum::Router {
-        conn::websocket::router(Arc::clone(&self.hub))
+        conn::upgrade::router(Arc::clone(&self.hub))
     }
 
     /// Connections that are open now, let in or not.

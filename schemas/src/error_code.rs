@@ -77,6 +77,7 @@ error_codes! {
     UserUnknown "user_unknown" 404 0x83 "no such user in this account";
     VerifyTokenInvalid "verify_token_invalid" 403 0x87 "`hub.verify_token` is not the one configured here";
     WebsocketExpected "websocket_expected" 400 0x83 "this address speaks MQTT over WebSocket, with the subprotocol `mqtt`";
+    WebsocketVersion "websocket_version" 426 0x83 "this version of WebSocket is not spoken; the header `Sec-WebSocket-Version` names the one that is";
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -5,6 +5,7 @@
 //! for in an [`Action`] and answered with an [`Answer`] or a page.
 //! What goes beyond the standard (inboxes, refusals told there) stands in topics and properties that a client may leave
 //! alone. `[v311:7.0.0-2]`
+//! Beside it the frames of WebSocket ([`websocket`]), which know nothing of MQTT.
 //! Not here: sockets, the store, who is online (`broker`), who may do what (`auth-hook`).
 //!
 //! ```text
@@ -17,6 +18,7 @@ mod io;
 mod packet;
 pub mod reason;
 mod session;
+pub mod websocket;
 
 pub use io::{
     Action, Admission, Answer, ChangedFilter, Delivered, Denied, Gate, InboxEvent, InboxPage, Limits,

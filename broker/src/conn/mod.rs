@@ -6,4 +6,5 @@ pub(crate) mod listener;
 pub(crate) mod mailbox;
 pub mod store_io;
 pub(crate) mod transport;
-pub(crate) mod websocket;
+pub(crate) mod upgrade;
+mod websocket;

@@ -1,12 +1,10 @@
-//! Bytes in and out, over TCP, TLS or WebSocket alike. Not here: what they mean.
+//! Bytes in and out, over TCP, TLS or WebSocket alike. Not here: what they mean, frames (`websocket`).
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use bytes::{Bytes, BytesMut};
-use futures_util::{Sink, Stream};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -21,17 +19,17 @@ pub(crate) const CLOSE_UNSUPPORTED_DATA: u16 = 1003;
 pub(crate) trait Transport: Send + Unpin + 'static {
     fn kind(&self) -> TransportKind;
 
-    /// Appends what has arrived to `into`; 0 = the other side has closed. An error of kind `InvalidData` is the client's
-    /// fault.
+    /// Appends what has arrived to `into`; 0 = the other side sends no more. An error: it takes no more either, or has
+    /// broken a rule of the transport's own (`InvalidData`).
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>>;
 
-    /// Takes some of `bytes`.
+    /// Takes some of `bytes`. The rest must come next, and may have grown by then.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
     /// Sends on what was taken.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Closes: with this code where there are any, and then until the other side has closed as well, so that what was
+    /// Closes: with this code where there are any and the transport knows of no other, and then until the other side has closed as well, so that what was
     /// sent last is not lost to a reset.
     fn poll_close(&mut self, cx: &mut Context<'_>, code: u16) -> Poll<()>;
 }
@@ -80,81 +78,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Raw<S> {
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
                 _ => return Poll::Ready(()),
-            }
-        }
-    }
-}
-
-/// A WebSocket: its binary messages are a stream of bytes that knows no frames. `[v311:6.0.0-2] [v5:6.0.0-2]`
-pub(crate) struct Ws {
-    socket: Box<WebSocket>,
-    secure: bool,
-    close_sent: bool,
-}
-
-impl Ws {
-    pub(crate) fn new(socket: WebSocket, secure: bool) -> Self {
-        Self { socket: Box::new(socket), secure, close_sent: false }
-    }
-}
-
-fn broken(error: axum::Error) -> io::Error {
-    io::Error::other(error)
-}
-
-impl Transport for Ws {
-    fn kind(&self) -> TransportKind {
-        if self.secure { TransportKind::SecureWebSocket } else { TransportKind::WebSocket }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
-        loop {
-            match ready!(Pin::new(&mut *self.socket).poll_next(cx)) {
-                Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
-                Some(Ok(Message::Binary(bytes))) => {
-                    into.extend_from_slice(&bytes);
-                    return Poll::Ready(Ok(bytes.len()));
-                }
-                // [v311:6.0.0-1] [v5:6.0.0-1]
-                Some(Ok(Message::Text(_))) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                // Answered by the library.
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(0)),
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-            }
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut socket = Pin::new(&mut *self.socket);
-        ready!(socket.as_mut().poll_ready(cx)).map_err(broken)?;
-        socket.start_send(Message::Binary(Bytes::copy_from_slice(bytes))).map_err(broken)?;
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket).poll_flush(cx).map_err(broken)
-    }
-
-    fn poll_close(&mut self, cx: &mut Context<'_>, code: u16) -> Poll<()> {
-        let mut socket = Pin::new(&mut *self.socket);
-        if !self.close_sent {
-            if ready!(socket.as_mut().poll_ready(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            let frame = CloseFrame { code, reason: "".into() };
-            if socket.as_mut().start_send(Message::Close(Some(frame))).is_err() {
-                return Poll::Ready(());
-            }
-            self.close_sent = true;
-        }
-        if ready!(socket.as_mut().poll_flush(cx)).is_err() {
-            return Poll::Ready(());
-        }
-        loop {
-            match ready!(socket.as_mut().poll_next(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(()),
             }
         }
     }

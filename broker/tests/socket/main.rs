@@ -11,3 +11,4 @@ mod refusals;
 mod shared;
 mod statuses;
 mod support;
+mod websocket;

@@ -9,28 +9,30 @@ use crate::mutate::place;
 pub(super) enum Ending {
     /// To its end; a frame may be cut.
     Open,
-    /// To a text message.
-    Text,
-    /// To a close frame.
-    Close,
-    /// To a broken rule.
-    Broken,
+    /// To a close frame, with this code.
+    Close(Option<u16>),
+    /// To a broken rule, which has this close code.
+    Broken(u16),
 }
 
 /// What a stream says.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// Whole binary messages, one behind the other.
+    /// Payload of binary messages, one behind the other, also of a frame that is cut.
     pub(super) data: Vec<u8>,
+    /// Opcodes and payloads of pings and pongs.
+    pub(super) controls: Vec<(u8, Vec<u8>)>,
     pub(super) ending: Ending,
-    /// Close code.
-    pub(super) code: Option<u16>,
     /// Bytes of a cut frame.
     pub(super) rest: usize,
 }
 
-/// Largest message that the server takes: 256 KiB and 64 KiB of slack (`broker::conn::websocket`).
-const MESSAGE_BYTES_MAX: u64 = (256 << 10) + (64 << 10);
+/// A protocol error.
+const PROTOCOL: u16 = 1002;
+/// Data that is not taken.
+pub(super) const UNSUPPORTED_DATA: u16 = 1003;
+/// Text that is none.
+const NOT_UTF8: u16 = 1007;
 
 struct Head {
     fin: bool,
@@ -40,90 +42,91 @@ struct Head {
     size: usize,
 }
 
-/// `None`: cut. `Some(None)`: broken.
-fn head(bytes: &[u8], from_client: bool) -> Option<Option<Head>> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let masked = second & 0x80 != 0;
-    let (length, mut size) = match second & 0x7F {
-        126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-        short => (u64::from(short), 2),
-    };
-    let mask = if masked {
-        size += 4;
-        Some(bytes.get(size - 4..size)?.try_into().ok()?)
-    } else {
-        None
-    };
+/// `None`: cut. A broken rule shows as soon as the byte that breaks it.
+fn head(bytes: &[u8], from_client: bool, open: bool) -> Option<Result<Head, u16>> {
+    let first = *bytes.first()?;
     let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
     let control = opcode & 8 != 0;
-    let right = first & 0x70 == 0
-        && masked == from_client
-        && matches!(opcode, 0..=2 | 8..=10)
-        && (!control || (fin && length <= 125))
-        && length <= MESSAGE_BYTES_MAX;
-    Some(right.then_some(Head { fin, opcode, mask, length, size }))
+    let in_place = if control { fin } else { open == (opcode == 0) };
+    if first & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) || !in_place {
+        return Some(Err(PROTOCOL));
+    }
+    if opcode == 1 {
+        return Some(Err(UNSUPPORTED_DATA));
+    }
+    let second = *bytes.get(1)?;
+    let masked = second & 0x80 != 0;
+    if masked != from_client || (control && second & 0x7F > 125) {
+        return Some(Err(PROTOCOL));
+    }
+    let (length_size, shortest) = match second & 0x7F {
+        126 => (2, 126),
+        127 => (8, 1 << 16),
+        _ => (0, 0),
+    };
+    let size = 2 + length_size + if masked { 4 } else { 0 };
+    let head = bytes.get(..size)?;
+    let length = match length_size {
+        0 => u64::from(second & 0x7F),
+        2 => u64::from(u16::from_be_bytes(head[2..4].try_into().ok()?)),
+        _ => u64::from_be_bytes(head[2..10].try_into().ok()?),
+    };
+    if length < shortest || length >> 63 != 0 {
+        return Some(Err(PROTOCOL));
+    }
+    let mask = if masked { head.last_chunk().copied() } else { None };
+    Some(Ok(Head { fin, opcode, mask, length, size }))
 }
 
 /// Reads a stream.
 pub(super) fn read(bytes: &[u8], from_client: bool) -> Stream {
-    let mut stream = Stream { data: Vec::new(), ending: Ending::Open, code: None, rest: 0 };
-    // The message of which some frames have come: its opcode and bytes.
-    let mut open: Option<(u8, Vec<u8>)> = None;
-    let mut at = 0;
+    let mut stream = Stream { data: Vec::new(), controls: Vec::new(), ending: Ending::Open, rest: 0 };
+    let (mut open, mut at) = (false, 0);
     while at < bytes.len() {
         stream.rest = bytes.len() - at;
-        let head = match head(&bytes[at..], from_client) {
+        let head = match head(&bytes[at..], from_client, open) {
             None => return stream,
-            Some(None) => return Stream { ending: Ending::Broken, ..stream },
-            Some(Some(head)) => head,
+            Some(Err(code)) => return Stream { ending: Ending::Broken(code), ..stream },
+            Some(Ok(head)) => head,
         };
-        let length = usize::try_from(head.length).unwrap_or(usize::MAX);
         let start = at + head.size;
-        let Some(payload) = bytes.get(start..start.saturating_add(length)) else { return stream };
-        let mut payload = payload.to_vec();
+        let length = usize::try_from(head.length).unwrap_or(usize::MAX);
+        let whole = length <= bytes.len() - start;
+        at = if whole { start + length } else { bytes.len() };
+        let mut payload = bytes[start..at].to_vec();
         if let Some(mask) = head.mask {
             payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
         }
-        at = start + length;
-        stream.rest = bytes.len() - at;
-        let message = match (head.opcode, &mut open) {
-            (8, _) => {
-                stream.ending = if closes(&payload) { Ending::Close } else { Ending::Broken };
-                stream.code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                stream.rest = 0;
-                return stream;
-            }
-            (9 | 10, _) => continue,
-            (0, Some((_, message))) => {
-                message.extend(payload);
-                if !head.fin {
-                    continue;
-                }
-                open.take()
-            }
-            (0, None) | (1 | 2, Some(_)) => return Stream { ending: Ending::Broken, ..stream },
-            (opcode, None) if !head.fin => {
-                open = Some((opcode, payload));
-                continue;
-            }
-            (opcode, None) => Some((opcode, payload)),
-            _ => return Stream { ending: Ending::Broken, ..stream },
-        };
-        match message {
-            Some((2, message)) => stream.data.extend(message),
-            Some((_, text)) => {
-                let right = std::str::from_utf8(&text).is_ok();
-                return Stream { ending: if right { Ending::Text } else { Ending::Broken }, ..stream };
-            }
-            None => {}
+        if head.opcode & 8 == 0 {
+            stream.data.extend(&payload);
+            open = !head.fin;
+        }
+        if !whole {
+            return stream;
+        }
+        stream.rest = 0;
+        match head.opcode {
+            8 => return Stream { ending: closes(&payload), ..stream },
+            control @ 9..=10 => stream.controls.push((control, payload)),
+            _ => {}
         }
     }
     stream
 }
 
-fn closes(payload: &[u8]) -> bool {
-    payload.len() != 1 && payload.get(2..).is_none_or(|reason| std::str::from_utf8(reason).is_ok())
+fn closes(payload: &[u8]) -> Ending {
+    let (code, reason) = match payload {
+        [] => return Ending::Close(None),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+        _ => return Ending::Broken(PROTOCOL),
+    };
+    if code < 1000 || matches!(code, 1004..=1006 | 1015..=2999) || code >= 5000 {
+        Ending::Broken(PROTOCOL)
+    } else if std::str::from_utf8(reason).is_err() {
+        Ending::Broken(NOT_UTF8)
+    } else {
+        Ending::Close(Some(code))
+    }
 }
 
 /// A message of a client: masked, in one frame or several, at times with a ping between them.
