@@ -21,7 +21,7 @@ use bytes::BytesMut;
 
 use super::guest::{Guest, limited_address};
 use super::store_io::Owner;
-use super::transport::{CLOSE_UNSUPPORTED_DATA, Transport};
+use super::transport::Transport;
 use crate::bus::BusEvent;
 use crate::gate::Door;
 use crate::metrics::{self, Dropped};
@@ -277,9 +277,8 @@ impl<T: Transport> Connection<T> {
             }
             // It has sent its last, and is owed answers.
             Poll::Ready(Ok(_)) if self.session.half_closed() => true,
-            Poll::Ready(result) => {
-                let unsupported = result.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
-                self.lost(now, unsupported.then_some(CLOSE_UNSUPPORTED_DATA), &mut scratch.out);
+            Poll::Ready(_) => {
+                self.lost(now, &mut scratch.out);
                 true
             }
         }
@@ -323,9 +322,9 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The socket is gone, or the client has closed it.
-    fn lost(&mut self, now: Now, code: Option<u16>, out: &mut Output) {
+    fn lost(&mut self, now: Now, out: &mut Output) {
         self.session.end(Cause::Lost, out);
-        self.close(now, code.unwrap_or(broker_protocol::reason::websocket::NORMAL));
+        self.close(now, broker_protocol::reason::websocket::NORMAL);
     }
 
     fn close(&mut self, now: Now, code: u16) {
@@ -347,7 +346,7 @@ impl<T: Transport> Connection<T> {
             && self.closing().is_none()
         {
             metrics::count_stalled();
-            self.lost(now, None, out);
+            self.lost(now, out);
         }
     }
 
@@ -457,7 +456,7 @@ impl<T: Transport> Connection<T> {
                 self.flushing = false;
                 // The socket is broken: whatever comes next is not for it. Reading finds out as well, but perhaps late.
                 let first = self.closing().is_none();
-                self.lost(now, None, out);
+                self.lost(now, out);
                 self.work_off(now, out);
                 out.bytes.clear();
                 first

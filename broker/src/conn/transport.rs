@@ -12,15 +12,13 @@ use crate::metrics::TransportKind;
 
 /// Most bytes taken from a socket at once: the size of the read buffer that each thread has.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-/// Close code for a WebSocket message that is not binary (RFC 6455, section 7.4.1). `[v311:6.0.0-1] [v5:6.0.0-1]`
-pub(crate) const CLOSE_UNSUPPORTED_DATA: u16 = 1003;
 
 /// A connection's two directions, polled by its one task.
 pub(crate) trait Transport: Send + Unpin + 'static {
     fn kind(&self) -> TransportKind;
 
     /// Appends what has arrived to `into`; 0 = the other side sends no more. An error: it takes no more either, or has
-    /// broken a rule of the transport's own (`InvalidData`).
+    /// broken a rule of the transport's own.
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>>;
 
     /// Takes some of `bytes`. The rest must come next, and may have grown by then.
