@@ -6,7 +6,9 @@
 //! whom a stored one goes to is the store's to say. Reserved topics are not here, so a granted `#` never delivers them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use broker_protocol::LiveMessage;
@@ -44,20 +46,40 @@ struct Topics {
 /// The members of a shared subscription who are online.
 #[derive(Default)]
 struct Group {
-    members: Vec<(u64, Subscriber)>,
-    next: AtomicUsize,
+    /// By connection.
+    members: BTreeMap<u64, Subscriber>,
+    /// The connection that got the last message.
+    last: AtomicU64,
 }
 
+/// Four words, for there is one per subscription of everybody online.
 #[derive(Clone)]
 struct Subscriber {
-    session: SessionKey,
     mailbox: Arc<Mailbox>,
+    /// Its own session, where it does not want what that publishes (No Local). Few ask for it, and a key is large.
+    no_local: Option<Box<SessionKey>>,
     qos: QoS,
-    no_local: bool,
     retain_as_published: bool,
-    id: Option<u32>,
+    /// Never 0.
+    id: Option<NonZeroU32>,
     /// It listens to what comes after this.
     since: Turn,
+}
+
+const _: () = assert!(size_of::<Subscriber>() <= 4 * size_of::<usize>());
+
+impl Group {
+    fn behind(&self, connection: u64) -> Option<(&u64, &Subscriber)> {
+        let behind = (Bound::Excluded(connection), Bound::Unbounded);
+        self.members.range(behind).next().or_else(|| self.members.first_key_value())
+    }
+
+    /// The member whose turn it is.
+    fn take_turn(&self) -> Option<&Subscriber> {
+        let next = |last| self.behind(last).map(|(connection, _)| *connection);
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        self.behind(last).map(|(_, member)| member)
+    }
 }
 
 /// What a session's matching subscriptions add up to.
@@ -80,7 +102,7 @@ impl Topics {
             return;
         };
         if let Some(group) = self.groups.get_mut(filter) {
-            group.members.retain(|(member, _)| *member != connection);
+            group.members.remove(&connection);
             if group.members.is_empty() {
                 self.groups.remove(filter);
                 self.shared.remove(inner, filter);
@@ -92,9 +114,7 @@ impl Topics {
     fn members(&self, topic: &str) -> Vec<Copy> {
         let mut copies = Vec::new();
         self.shared.matches(topic, |filter, ()| {
-            let Some(group) = self.groups.get(filter) else { return };
-            let turn = group.next.fetch_add(1, Ordering::Relaxed) % group.members.len().max(1);
-            copies.extend(group.members.get(turn).map(|(_, member)| Copy::of(member)));
+            copies.extend(self.groups.get(filter).and_then(Group::take_turn).map(Copy::of));
         });
         copies
     }
@@ -106,7 +126,7 @@ impl Copy {
             mailbox: Arc::clone(&subscriber.mailbox),
             qos: subscriber.qos,
             retain_as_published: subscriber.retain_as_published,
-            ids: subscriber.id.into_iter().collect(),
+            ids: subscriber.id.map(NonZeroU32::get).into_iter().collect(),
         }
     }
 }
@@ -127,12 +147,11 @@ impl Live {
     ) {
         let mut subscriber = Subscriber {
             since: Turn(self.turns.load(Ordering::Acquire)),
-            session,
             mailbox: Arc::clone(mailbox),
+            no_local: subscription.no_local.then(|| Box::new(session)),
             qos: subscription.qos,
-            no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
-            id: subscription.id,
+            id: subscription.id.and_then(NonZeroU32::new),
         };
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         let connection = mailbox.number();
@@ -148,9 +167,7 @@ impl Live {
             return;
         };
         topics.shared.insert(inner, Arc::clone(filter), ());
-        let members = &mut topics.groups.entry(Arc::clone(filter)).or_default().members;
-        members.retain(|(member, _)| *member != connection);
-        members.push((connection, subscriber));
+        topics.groups.entry(Arc::clone(filter)).or_default().members.insert(connection, subscriber);
     }
 
     pub(crate) fn remove(
@@ -196,7 +213,7 @@ impl Live {
             };
             topics.single.matches(&message.topic, |connection, subscriber| {
                 // [v5:3.8.3-3]
-                if (subscriber.no_local && subscriber.session == publisher) || subscriber.since >= turn {
+                if subscriber.no_local.as_deref() == Some(&publisher) || subscriber.since >= turn {
                     return;
                 }
                 let copy = copies
@@ -204,7 +221,7 @@ impl Live {
                     .or_insert_with(|| Copy { ids: Vec::new(), ..Copy::of(subscriber) });
                 copy.qos = copy.qos.max(subscriber.qos);
                 copy.retain_as_published |= subscriber.retain_as_published;
-                copy.ids.extend(subscriber.id);
+                copy.ids.extend(subscriber.id.map(NonZeroU32::get));
             });
             members = if stored { Vec::new() } else { topics.members(&message.topic) };
         }

@@ -16,6 +16,9 @@ pub enum Encoding {
 /// Name of the MQTT 5 user property of CONNECT that chooses the encoding of events.
 pub const FORMAT_PROPERTY: &str = "format";
 
+/// Deepest nesting that is read: that of `serde_json`, so that what one encoding takes the other does.
+const DEPTH_MAX: usize = 128;
+
 /// The payload is not readable in its encoding, or is not of the expected shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -66,7 +69,39 @@ impl Encoding {
     pub fn read<T: DeserializeOwned>(self, payload: &[u8]) -> Result<T, WireError> {
         match self {
             Self::Json => serde_json::from_slice(payload).map_err(|e| WireError(e.to_string())),
-            Self::Msgpack => rmp_serde::from_slice(payload).map_err(|e| WireError(e.to_string())),
+            Self::Msgpack => {
+                let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+                reader.set_max_depth(DEPTH_MAX);
+                T::deserialize(&mut reader).map_err(|e| WireError(e.to_string()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Values are read level by level on the stack of a thread that serves many: however deep a client nests them, it
+    /// must not come to its end.
+    #[test]
+    fn nesting_has_its_limit_in_both_encodings() {
+        /// A quarter of what the threads of the server have.
+        const STACK: usize = 512 << 10;
+        let read = |encoding: Encoding, depth: usize| {
+            let payload = match encoding {
+                Encoding::Json => ["[".repeat(depth), "]".repeat(depth)].concat().into_bytes(),
+                Encoding::Msgpack => [vec![0x91; depth], vec![0xC0]].concat(),
+            };
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let read = thread.spawn(move || encoding.read::<Value>(&payload).is_ok());
+            read.expect("a thread").join().expect("no panic")
+        };
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            assert!(read(encoding, DEPTH_MAX - 1));
+            assert!(!read(encoding, DEPTH_MAX + 1));
+            assert!(!read(encoding, 100_000));
         }
     }
 }

@@ -29,7 +29,8 @@ use subscribers::Subscribers;
 /// Filters of one account, each with the values of its subscribers, told apart by `K`.
 ///
 /// Bytes of a subscription with 8 bytes of key and 8 of value, label included: 77 where it is alone on a filter
-/// `devices/{n}/commands`, 32 where 100,000 have one filter. (Test `bytes_of_a_subscription`.)
+/// `devices/{n}/commands`, 32 where 100,000 have one filter. (Test `bytes_of_a_subscription`.) So few need small values:
+/// there is room for one key and value in each node.
 #[derive(Debug)]
 pub struct Trie<K, V> {
     nodes: Arena<Node<K, V>>,

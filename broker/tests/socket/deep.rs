@@ -1,5 +1,5 @@
-//! Topics and filters of as many levels as their 65,535 bytes have room for: a server that walked them by recursion would
-//! be at the end of its stack, and with it everybody's.
+//! Topics and filters of as many levels as their 65,535 bytes have room for, and payloads as deeply nested as a packet
+//! has: a server that walked them by recursion would be at the end of its stack, and with it everybody's.
 
 use crate::support::World;
 use crate::support::client::Client;
@@ -101,4 +101,18 @@ async fn retained_messages_and_wills_may_be_as_deep() {
         client.disconnect().await;
     }
     other.fence().await;
+}
+
+#[tokio::test]
+async fn commands_nested_without_end_are_refused() {
+    let world = World::start().await;
+    let mut alice = Client::user(&world, V5, "alice").await;
+    for payload in [
+        b"{\"x\":".repeat(20_000),
+        b"\x81\xA1x".repeat(40_000),
+        [b"\x81\xA1x", &[0x91; 100_000][..]].concat(),
+    ] {
+        assert_eq!(alice.publish("user/alice/outbox", &payload).await, 0x99);
+    }
+    alice.fence().await;
 }

@@ -5,6 +5,9 @@
 //! `[v5:4.8.2-4] [v5:4.8.2-6] [v5:U33] [v5:U34] [v5:U35] [v5:U36]`
 //! `[v5:U37]`
 
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
 use schemas::{AccountId, Publication, QoS, Subscription, topic};
 
 use super::topics::Delivery;
@@ -21,15 +24,13 @@ const HANDOVERS_PER_GROUP: u64 = 256;
 /// The members of a shared subscription.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// In order of their sessions.
-    members: Vec<Member>,
-    /// Where the search for the next one begins.
-    next: usize,
+    members: BTreeMap<SessionKey, Member>,
+    /// Who got the last message: the search for the next one begins behind it.
+    last: Option<SessionKey>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    session: SessionKey,
     qos: QoS,
     id: Option<u32>,
     retain_as_published: bool,
@@ -38,21 +39,27 @@ struct Member {
 impl Group {
     pub(super) fn join(&mut self, session: SessionKey, subscription: &Subscription) {
         let member = Member {
-            session,
             qos: subscription.qos,
             id: subscription.id,
             retain_as_published: subscription.retain_as_published,
         };
-        match self.members.binary_search_by_key(&session, |member| member.session) {
-            Ok(at) => self.members[at] = member,
-            Err(at) => self.members.insert(at, member),
-        }
+        self.members.insert(session, member);
     }
 
     /// True where nobody is left.
     pub(super) fn leave(&mut self, session: SessionKey) -> bool {
-        self.members.retain(|member| member.session != session);
+        self.members.remove(&session);
         self.members.is_empty()
+    }
+
+    /// All members once, in the order in which it is their turn.
+    fn in_turn(&self) -> impl Iterator<Item = (SessionKey, Member)> {
+        let (behind, others) = match self.last {
+            Some(last) => ((Excluded(last), Unbounded), Some((Unbounded, Included(last)))),
+            None => ((Unbounded, Unbounded), None),
+        };
+        let others = others.into_iter().flat_map(|others| self.members.range(others));
+        self.members.range(behind).chain(others).map(|(session, member)| (*session, *member))
     }
 }
 
@@ -95,7 +102,7 @@ impl Plan {
         share: ShareRow,
         effects: &mut Effects,
     ) -> Result<bool, ReadError> {
-        let Some(member) = self.choose(view, account, &share.filter)? else {
+        let Some((session, member)) = self.choose(view, account, &share.filter)? else {
             return Ok(false);
         };
         // [v5:4.8.2-3]
@@ -107,7 +114,7 @@ impl Plan {
             subscription_ids: member.id.into_iter().collect(),
             share: Some(share),
         };
-        self.enqueue(view, member.session, delivery, effects)?;
+        self.enqueue(view, session, delivery, effects)?;
         Ok(true)
     }
 
@@ -116,37 +123,39 @@ impl Plan {
         view: &View<'_>,
         account: &AccountId,
         filter: &str,
-    ) -> Result<Option<Member>, ReadError> {
+    ) -> Result<Option<(SessionKey, Member)>, ReadError> {
         // Out of its place while queues are looked at; nobody else is there to miss it.
         let Some(mut group) = self.subscriptions.group(account, filter).map(std::mem::take) else {
             return Ok(None);
         };
         let chosen = self.choose_of(view, &group);
-        if let Ok(Some((at, _))) = chosen {
-            group.next = at + 1;
+        if let Ok(Some((session, _))) = chosen {
+            group.last = Some(session);
         }
         if let Some(place) = self.subscriptions.group(account, filter) {
             *place = group;
         }
-        Ok(chosen?.map(|(_, member)| member))
+        chosen
     }
 
-    fn choose_of(&mut self, view: &View<'_>, group: &Group) -> Result<Option<(usize, Member)>, ReadError> {
-        let count = group.members.len();
-        let anybody = group.members.iter().any(|member| self.online.contains(&member.session));
-        let mut best: Option<(u64, usize, Member)> = None;
-        for at in (0..count).map(|step| (group.next + step) % count) {
-            let member = group.members[at];
-            if anybody && !self.online.contains(&member.session) {
+    fn choose_of(
+        &mut self,
+        view: &View<'_>,
+        group: &Group,
+    ) -> Result<Option<(SessionKey, Member)>, ReadError> {
+        let anybody = group.members.keys().any(|session| self.online.contains(session));
+        let mut best: Option<(u64, SessionKey, Member)> = None;
+        for (session, member) in group.in_turn() {
+            if anybody && !self.online.contains(&session) {
                 continue;
             }
-            let queue = self.queue_state(view, member.session)?;
+            let queue = self.queue_state(view, session)?;
             let waiting = queue.n.saturating_sub(queue.acked);
             if best.is_none_or(|(least, ..)| waiting < least) {
-                best = Some((waiting, at, member));
+                best = Some((waiting, session, member));
             }
         }
-        Ok(best.map(|(_, at, member)| (at, member)))
+        Ok(best.map(|(_, session, member)| (session, member)))
     }
 
     /// A member's session has ended: numbers from `first` on are for the others.

@@ -1,6 +1,7 @@
 //! O3. General messages: into the queue of every session that must not miss them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use schemas::{AccountId, Publication, QoS, Subscription, topic};
@@ -25,18 +26,48 @@ pub(super) struct Subscriptions {
 
 #[derive(Default)]
 struct Topics {
-    single: Trie<SessionKey, Wish>,
+    single: Trie<Subscriber, Wish>,
     /// Filters of shared subscriptions, `$share/…` and all, under what stands behind that.
     shared: Trie<Arc<str>, ()>,
     groups: HashMap<Arc<str>, Group>,
 }
 
+/// A session's key as bytes, in the same order: a number of that size would be aligned to itself, and an eighth of what
+/// a subscription takes would be padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Subscriber([u8; 16]);
+
+impl From<SessionKey> for Subscriber {
+    fn from(session: SessionKey) -> Self {
+        Self(session.0.to_be_bytes())
+    }
+}
+
+impl Subscriber {
+    const fn session(self) -> SessionKey {
+        SessionKey(u128::from_be_bytes(self.0))
+    }
+}
+
 /// What a session wants with one filter. Small: there is one per stored subscription.
+#[derive(Debug)]
 struct Wish {
     qos: QoS,
     no_local: bool,
     retain_as_published: bool,
-    id: Option<u32>,
+    /// Never 0.
+    id: Option<NonZeroU32>,
+}
+
+impl Wish {
+    fn of(subscription: &Subscription) -> Self {
+        Self {
+            qos: subscription.qos,
+            no_local: subscription.no_local,
+            retain_as_published: subscription.retain_as_published,
+            id: subscription.id.and_then(NonZeroU32::new),
+        }
+    }
 }
 
 impl Subscriptions {
@@ -50,13 +81,7 @@ impl Subscriptions {
             topics.groups.entry(subscription.filter.clone()).or_default().join(session, &subscription);
             return;
         }
-        let wish = Wish {
-            qos: subscription.qos,
-            no_local: subscription.no_local,
-            retain_as_published: subscription.retain_as_published,
-            id: subscription.id,
-        };
-        topics.single.insert(&subscription.filter, session, wish);
+        topics.single.insert(&subscription.filter, session.into(), Wish::of(&subscription));
     }
 
     /// `[v311:3.10.4-2] [v5:3.10.4-2]`
@@ -69,7 +94,7 @@ impl Subscriptions {
                     topics.shared.remove(inner, filter);
                 }
             }
-            None => drop(topics.single.remove(filter, &session)),
+            None => drop(topics.single.remove(filter, &Subscriber::from(session))),
         }
         if topics.single.is_empty() && topics.groups.is_empty() {
             self.accounts.remove(account);
@@ -82,13 +107,14 @@ impl Subscriptions {
         let Some(topics) = self.accounts.get(&op.account) else {
             return found;
         };
-        topics.single.matches(&op.message.topic, |session, wish| {
-            if wish.no_local && *session == op.publisher {
+        topics.single.matches(&op.message.topic, |subscriber, wish| {
+            let session = subscriber.session();
+            if wish.no_local && session == op.publisher {
                 return; // [v5:3.8.3-3]
             }
-            let entry = found.entry(*session).or_default();
+            let entry = found.entry(session).or_default();
             entry.qos = entry.qos.max(wish.qos); // [v5:3.3.4-2]
-            entry.ids.extend(wish.id); // [v5:3.3.4-4]
+            entry.ids.extend(wish.id.map(NonZeroU32::get)); // [v5:3.3.4-4]
             entry.retain |= wish.retain_as_published && op.message.retain;
         });
         found
@@ -230,5 +256,26 @@ impl Plan {
                 break;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many millions of bytes are in the trie of a million stored sessions with a filter each.
+    #[test]
+    fn bytes_of_a_stored_subscription() {
+        const SESSIONS: u32 = 100_000;
+        const BYTES_MAX: f64 = 80.0;
+        let mut trie = Trie::<Subscriber, Wish>::default();
+        for n in 0..SESSIONS {
+            let filter = format!("devices/{n}/commands");
+            let wish = Wish { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
+            trie.insert(&filter, SessionKey(u128::from(n) << 64).into(), wish);
+        }
+        let bytes = trie.heap_bytes() as f64 / f64::from(SESSIONS);
+        eprintln!("{bytes:.0} bytes a stored subscription, in the trie");
+        assert!(bytes <= BYTES_MAX, "{bytes}");
     }
 }
