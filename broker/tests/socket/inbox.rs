@@ -215,20 +215,28 @@ async fn a_subscription_starts_where_it_is_asked_to() {
     assert_eq!(bob.published().await.json()["seq"], 5);
     bob.fence().await;
 
+    // A bad start is refused and says what is bad.
     let mut wrong = Client::connect(&world, &Connect::new(V5, "w", &world.token("bob"))).await.0;
-    assert_eq!(wrong.subscribe_with(&property("after", "many"), INBOX, 1).await, 0x83);
+    for bad in [property("after", "many"), property("epoch", &schemas::Epoch(7).to_string())] {
+        wrong.send(&crate::support::packet::subscribe_with(V5, 9, &bad, &[(INBOX, 1)])).await;
+        let refused = wrong.next().await;
+        assert_eq!((refused.first, refused.body.last()), (0x90, Some(&0x83)));
+        let said = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(said.contains("parameter_invalid") && said.contains("`after`"), "{said}");
+    }
 
-    let mut other = Client::connect(&world, &Connect::new(V5, "o", &world.token("bob"))).await.0;
-    let foreign = schemas::Epoch(1).to_string();
-    let properties = [property("after", "3"), property("epoch", &foreign)].concat();
-    assert_eq!(other.subscribe_with(&properties, INBOX, 1).await, 1);
-    let first = other.published().await;
-    let event = first.json();
-    if event["type"] == "inbox.gap" {
-        assert!(event.get("seq").is_none(), "{event}");
-        assert_eq!(other.published().await.json()["seq"], 1);
-    } else {
-        assert_eq!(event["seq"], 1, "everything kept comes");
+    for foreign in [schemas::Epoch(1).to_string(), "another world".to_owned()] {
+        let mut other = Client::connect(&world, &Connect::new(V5, "o", &world.token("bob"))).await.0;
+        let properties = [property("after", "3"), property("epoch", &foreign)].concat();
+        assert_eq!(other.subscribe_with(&properties, INBOX, 1).await, 1, "{foreign}");
+        let first = other.published().await;
+        let event = first.json();
+        if event["type"] == "inbox.gap" {
+            assert!(event.get("seq").is_none(), "{event}");
+            assert_eq!(other.published().await.json()["seq"], 1);
+        } else {
+            assert_eq!(event["seq"], 1, "everything kept comes");
+        }
     }
 }
 

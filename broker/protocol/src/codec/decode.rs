@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use rmqtt_codec::{error::DecodeError, types, v3, v5 as five};
-use schemas::{Encoding, Publication, PublishProperties, QoS, wire};
+use schemas::{Encoding, Epoch, Publication, PublishProperties, QoS, wire};
 
 use super::PacketError;
 use super::check::{self, Findings};
@@ -272,9 +272,7 @@ fn start_of(properties: &five::UserProperties) -> Start {
     let Some(after) = get(AFTER_PROPERTY) else {
         return if get(EPOCH_PROPERTY).is_some() { Start::Invalid } else { Start::Head };
     };
-    let epoch = get(EPOCH_PROPERTY).map(str::parse).transpose();
-    match (after.parse(), epoch) {
-        (Ok(after), Ok(epoch)) => Start::After(after, epoch),
-        _ => Start::Invalid,
-    }
+    // An epoch that is none of ours is a foreign one, whatever it looks like.
+    let epoch = get(EPOCH_PROPERTY).map(Epoch::named);
+    after.parse().map_or(Start::Invalid, |after| Start::After(after, epoch))
 }

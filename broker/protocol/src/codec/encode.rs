@@ -142,6 +142,15 @@ const fn text_len(text: &str) -> usize {
     2 + text.len()
 }
 
+/// Identifier of the property that says why.
+const REASON_STRING: u8 = 0x1F;
+
+/// Length of what follows the length, with `fixed` bytes and a reason string.
+const fn with_reason(fixed: usize, why: &str) -> usize {
+    let properties = 1 + text_len(why);
+    fixed + var_len(properties) + properties
+}
+
 fn text_property(out: &mut Vec<u8>, id: u8, text: &str) {
     out.push(id);
     binary(out, text.as_bytes());
@@ -250,20 +259,24 @@ impl Encoder {
     pub fn acknowledge(&self, out: &mut Vec<u8>, ack: Ack, id: NonZeroU16, reason: u8, why: Option<&str>) {
         let first = ack as u8;
         let id = id.get().to_be_bytes();
-        if self.version == Version::V311 || reason == 0 {
+        // Success needs no code, unless there is something to say and the client wants to hear it.
+        let says_more = reason != 0 || why.is_some_and(|why| self.tells(3, why));
+        if self.version == Version::V311 || !says_more {
             out.extend_from_slice(&[first, 2, id[0], id[1]]);
         } else {
             self.reasoned(out, first, &[id[0], id[1], reason], why, true);
         }
     }
 
-    /// SUBACK: one code per filter, in order. `[v311:3.8.4-5] [v5:3.8.4-6]` False where it is larger than the client takes.
+    /// SUBACK: one code per filter, in order, and what is to be said of those that are refused.
+    /// `[v311:3.8.4-5] [v5:3.8.4-6]` False where it is larger than the client takes.
     #[must_use]
-    pub fn suback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) -> bool {
+    pub fn suback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8], why: Option<&str>) -> bool {
         self.codes(
             out,
             0x90,
             id,
+            why,
             codes.iter().map(|code| match self.version {
                 // [v311:3.9.3-2]
                 Version::V311 if *code >= 0x80 => v311::SUBACK_FAILURE,
@@ -276,7 +289,7 @@ impl Encoder {
     #[must_use]
     pub fn unsuback(&self, out: &mut Vec<u8>, id: NonZeroU16, codes: &[u8]) -> bool {
         let codes = if self.version == Version::V311 { &[] } else { codes };
-        self.codes(out, 0xB0, id, codes.iter().copied())
+        self.codes(out, 0xB0, id, None, codes.iter().copied())
     }
 
     /// `[v311:2.3.1-7] [v5:2.2.1-6] [v311:3.9.3-1] [v5:3.9.3-1] [v5:3.9.3-2] [v5:3.8.4-7]`
@@ -286,21 +299,33 @@ impl Encoder {
         out: &mut Vec<u8>,
         first: u8,
         id: NonZeroU16,
+        why: Option<&str>,
         codes: impl ExactSizeIterator<Item = u8>,
     ) -> bool {
+        let fixed = 2 + codes.len();
+        // [v5:3.9.2-1] [v5:3.9.2-2]
+        let why = why.filter(|why| self.version == Version::V5 && self.tells(fixed, why));
         let properties = usize::from(self.version == Version::V5);
-        let remaining = 2 + properties + codes.len();
+        let remaining = why.map_or(fixed + properties, |why| with_reason(fixed, why));
         if !self.fits(remaining) {
             return false;
         }
         out.push(first);
         var(out, remaining);
         u16(out, id.get());
-        if properties == 1 {
+        if let Some(why) = why {
+            var(out, 1 + text_len(why));
+            text_property(out, REASON_STRING, why);
+        } else if properties == 1 {
             out.push(0);
         }
         out.extend(codes);
         true
+    }
+
+    /// Does the client want to hear that in a packet of so many other bytes, and has it room?
+    fn tells(&self, fixed: usize, why: &str) -> bool {
+        self.problem_info && self.fits(with_reason(fixed, why))
     }
 
     /// PINGRESP. `[v311:3.12.4-1] [v5:3.12.4-1]`
@@ -336,13 +361,13 @@ impl Encoder {
         let why = why.filter(|_| !optional || self.problem_info);
         if let Some(why) = why {
             let properties = 1 + text_len(why);
-            let remaining = fixed.len() + var_len(properties) + properties;
+            let remaining = with_reason(fixed.len(), why);
             if self.fits(remaining) {
                 out.push(first);
                 var(out, remaining);
                 out.extend_from_slice(fixed);
                 var(out, properties);
-                text_property(out, 0x1F, why);
+                text_property(out, REASON_STRING, why);
                 return;
             }
         }

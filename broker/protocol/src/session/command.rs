@@ -1,8 +1,8 @@
 //! O1, O4. What is published to an outbox: commands, and typing at QoS 0; and the result for those who ask for it.
 //!
 //! A command with an MQTT 5 response topic is answered there, after its acknowledgement: `{"id","message"}` with what it
-//! made, or `{"id","code","detail"}`. Who may not publish to that topic gets no answer; his own signals are always open to
-//! him, on the connection that asked. Not here: what commands do (the store's plan).
+//! made, or `{"id","code","detail"}`. Who may not publish to that topic gets no answer, and the acknowledgement of a command
+//! that was taken says why; his own signals are always open to him, on the connection that asked. Not here: what commands do (the store's plan).
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use super::pending::{Publishing, Reply};
 use super::{Cause, Online};
 use crate::io::{Action, Answer, Gate, Now, Output, Request, Told};
 use crate::packet::Version;
+
+/// Reason string of a PUBACK or PUBREC with success: the command was taken, and its result goes nowhere.
+pub(super) const RESPONSE_TOPIC_DENIED: &str = "response topic: acl_denied";
 
 /// What became of a command, for its response topic.
 #[derive(serde::Serialize)]
@@ -84,24 +87,23 @@ impl Online {
         }
     }
 
-    /// Where the result is wanted, if it may go there.
+    /// Where the result is wanted, and may it go there?
     fn wanted_reply(&self, gate: &dyn Gate, message: &Publication) -> Option<Box<Reply>> {
         let properties = message.properties.as_deref()?;
         let topic: Arc<str> = properties.response_topic.as_deref()?.into();
         let own_signals = UserTopic { user: self.claims.user.clone(), kind: UserTopicKind::Signals };
         let own = *topic == *own_signals.to_string();
-        if !own {
-            let general = !topic::is_reserved(&topic);
-            general.then_some(())?;
-            gate.publish(&self.claims, &topic, QoS::AtLeastOnce, false).ok()?;
-        }
+        let allowed = || {
+            !topic::is_reserved(&topic) && gate.publish(&self.claims, &topic, QoS::AtLeastOnce, false).is_ok()
+        };
+        let denied = !own && !allowed();
         let correlation = properties.correlation_data.clone();
-        Some(Box::new(Reply { topic, own, correlation, id: None, detail: None }))
+        Some(Box::new(Reply { topic, own, denied, correlation, id: None, detail: None }))
     }
 
     /// Sends the result of a command to where it is wanted.
     pub(super) fn reply(&mut self, reply: Option<Box<Reply>>, answer: Answer, out: &mut Output) {
-        let Some(reply) = reply else {
+        let Some(reply) = reply.filter(|reply| !reply.denied) else {
             return;
         };
         let mut result = CommandResult { id: reply.id.as_ref(), message: None, code: None, detail: None };

@@ -97,6 +97,8 @@ pub(super) struct Reply {
     pub(super) topic: Arc<str>,
     /// The topic is the user's own signals.
     pub(super) own: bool,
+    /// The topic is not his to publish to: nothing goes there, and the acknowledgement says so.
+    pub(super) denied: bool,
     /// Correlation data.
     pub(super) correlation: Option<Bytes>,
     /// The command's id, where it could be read.
@@ -112,6 +114,8 @@ pub(super) struct Subscribing {
     pub(super) id: NonZeroU16,
     /// Code of each filter.
     pub(super) codes: Vec<u8>,
+    /// What is to be said of a refused one.
+    pub(super) why: Option<&'static str>,
     /// The granted ones, in order.
     pub(super) granted: Vec<Subscription>,
 }

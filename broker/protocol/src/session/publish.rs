@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schemas::{ErrorCode, Publication, QoS};
 
-use super::command::is_outbox;
+use super::command::{RESPONSE_TOPIC_DENIED, is_outbox};
 use super::pending::{Publishing, Waiting};
 use super::timer::Moment;
 use super::{Cause, Online};
@@ -229,7 +229,9 @@ impl Online {
         let ack = if exactly_once { Ack::PubRec } else { Ack::PubAck };
         let Answer::Refused(code) = answer else {
             // [v311:4.3.2-2] [v5:4.3.2-4] [v311:4.3.3-2] [v5:4.3.3-8]
-            self.encoder.acknowledge(&mut out.bytes, ack, id, v5::SUCCESS, None);
+            let denied = reply.as_ref().is_some_and(|reply| reply.denied);
+            let why = denied.then_some(RESPONSE_TOPIC_DENIED);
+            self.encoder.acknowledge(&mut out.bytes, ack, id, v5::SUCCESS, why);
             if answer != Answer::Repeated {
                 out.actions.extend(live.map(Action::PublishLive));
                 self.reply(reply, answer, out);

@@ -19,6 +19,16 @@ use crate::reason::v5;
 const TOO_LARGE: Cause =
     Cause::error(v5::TOO_LARGE, "v5:3.1.2-24", "the answer is larger than the client takes");
 
+/// Reason string of a SUBACK: the code alone would not say which of the packet's many parts is meant.
+const START_INVALID: &str =
+    "parameter_invalid: user property `after` must be the number of an event; `epoch` stands beside it";
+
+/// Why a filter is not granted.
+struct Refused {
+    reason: u8,
+    told: Option<&'static str>,
+}
+
 impl Online {
     pub(super) fn subscribe(
         &mut self,
@@ -31,6 +41,7 @@ impl Online {
         let Subscribe { id, subscription_id, filters, start } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut granted = Vec::new();
+        let mut why = None;
         // [v311:3.8.4-4] [v5:3.8.4-5] [v311:3.8.3-2]
         for filter in filters {
             let full = self.subscriptions as usize + granted.len() >= limits.subscriptions_max;
@@ -46,11 +57,14 @@ impl Online {
                         id: subscription_id,
                     });
                 }
-                Err(reason) => codes.push(reason),
+                Err(Refused { reason, told }) => {
+                    codes.push(reason);
+                    why = why.or(told);
+                }
             }
         }
         let filters = granted.clone();
-        let waiting = Waiting::Subscribe(Box::new(Subscribing { id, codes, granted }));
+        let waiting = Waiting::Subscribe(Box::new(Subscribing { id, codes, why, granted }));
         if filters.is_empty() {
             self.pending.push_answered(now.mono_ms, waiting, Answer::Subscribed(Vec::new()));
             return self.settle(now, out);
@@ -63,15 +77,16 @@ impl Online {
     }
 
     /// The QoS granted to a filter, or the reason why it is refused.
-    fn grant(&self, gate: &dyn Gate, filter: &Filter, start: Start, full: bool) -> Result<QoS, u8> {
+    fn grant(&self, gate: &dyn Gate, filter: &Filter, start: Start, full: bool) -> Result<QoS, Refused> {
+        let refused = |reason| Refused { reason, told: None };
         // [v311:4.7.1-2] [v311:4.7.1-3] [v5:4.7.1-1] [v5:4.7.1-2] [v5:4.8.2-1] [v5:4.8.2-2]
-        topic::check_filter(&filter.filter).map_err(|_| v5::FILTER_INVALID)?;
-        gate.subscribe(&self.claims, &filter.filter).map_err(|denied| denied.reason)?;
+        topic::check_filter(&filter.filter).map_err(|_| refused(v5::FILTER_INVALID))?;
+        gate.subscribe(&self.claims, &filter.filter).map_err(|denied| refused(denied.reason))?;
         if full {
-            return Err(v5::QUOTA);
+            return Err(refused(v5::QUOTA));
         }
         if is_own(self, &filter.filter, UserTopicKind::Inbox) && start == Start::Invalid {
-            return Err(v5::IMPLEMENTATION);
+            return Err(Refused { reason: v5::IMPLEMENTATION, told: Some(START_INVALID) });
         }
         Ok(filter.qos)
     }
@@ -84,7 +99,7 @@ impl Online {
         out: &mut Output,
     ) -> Result<(), Cause> {
         // [v311:3.8.4-1] [v311:3.8.4-2] [v5:3.8.4-1] [v5:3.8.4-2]
-        if !self.encoder.suback(&mut out.bytes, subscribing.id, &subscribing.codes) {
+        if !self.encoder.suback(&mut out.bytes, subscribing.id, &subscribing.codes, subscribing.why) {
             return Err(TOO_LARGE);
         }
         let mut changed = Vec::with_capacity(results.len());

@@ -113,10 +113,33 @@ proptest! {
             prop_assert_eq!((ack.packet_id, u8::from(ack.reason_code)), (id, 0x87));
             prop_assert_eq!(ack.reason_string.is_some(), problem_info && max >= 19);
         }
+        // What there is to say of a success is left out with its code: the acknowledgement itself must go.
+        let mut out = Vec::new();
+        encoder.acknowledge(&mut out, Ack::PubRec, id, 0, Some("so"));
+        let said = problem_info && max >= 11;
+        prop_assert_eq!(out.len(), if said { 11 } else { 4 });
         let mut out = Vec::new();
         encoder.disconnect(&mut out, 0x8E, Some("x"));
         prop_assert!(out.len() <= max as usize);
     }
+}
+
+/// `[v5:3.9.2-1] [v5:3.9.2-2]`: what is said of a refused filter goes before its code does.
+#[test]
+fn a_subscription_that_is_refused_says_why_where_there_is_room() {
+    let id = NonZeroU16::new(7).unwrap();
+    for (max, problem_info, said) in
+        [(u32::MAX, true, true), (12, true, true), (11, true, false), (99, false, false)]
+    {
+        let encoder = Encoder { packet_bytes_max: max, problem_info, ..FIVE };
+        let mut out = Vec::new();
+        assert!(encoder.suback(&mut out, id, &[1, 0x83], Some("no")));
+        let v5::Packet::SubscribeAck(ack) = read5(&out) else { panic!("not a SUBACK") };
+        assert_eq!((ack.packet_id, ack.status.len(), ack.reason_string.is_some()), (id, 2, said), "{max}");
+    }
+    let mut out = Vec::new();
+    assert!(OLD.suback(&mut out, id, &[0x83], Some("no")));
+    assert_eq!(out, [0x90, 3, 0, 7, 0x80]);
 }
 
 /// `[v311:2.2.2-1] [v5:2.1.3-1] [v311:2.3.1-7] [v5:2.2.1-6]`
@@ -143,10 +166,10 @@ fn the_others_read_back() {
     assert_eq!((read.assigned_client_id.as_deref(), read.server_keepalive_sec), (Some("auto"), Some(30)));
     assert_eq!((read.max_packet_size, read.session_expiry_interval_secs), (Some(1000), Some(9)));
     out.clear();
-    assert!(FIVE.suback(&mut out, id, &[0, 1, 0x87]));
+    assert!(FIVE.suback(&mut out, id, &[0, 1, 0x87], None));
     assert_eq!(out, [0x90, 6, 0, 7, 0, 0, 1, 0x87]);
     out.clear();
-    assert!(OLD.suback(&mut out, id, &[0, 1, 0x87]));
+    assert!(OLD.suback(&mut out, id, &[0, 1, 0x87], None));
     assert_eq!(out, [0x90, 5, 0, 7, 0, 1, 0x80]);
     out.clear();
     assert!(OLD.unsuback(&mut out, id, &[0, 0x11]));
