@@ -238,6 +238,12 @@ async fn a_subscription_starts_where_it_is_asked_to() {
             assert_eq!(event["seq"], 1, "everything kept comes");
         }
     }
+
+    // QoS 0 is live only, wherever it is asked to start.
+    let mut live = Client::connect(&world, &Connect::new(V5, "l", &world.token("bob"))).await.0;
+    assert_eq!(live.subscribe_with(&property("after", "0"), INBOX, 0).await, 0);
+    alice.say("alice", "bob", "c6", "m6").await;
+    assert_eq!(live.published().await.json()["seq"], 6);
 }
 
 /// `[v311:3.10.4-2] [v5:3.10.4-2]`

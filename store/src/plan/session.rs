@@ -326,10 +326,12 @@ impl Plan {
         let mut cursor = self.cursor(view, op.session)?;
         let head = self.inbox_head(view, InboxKey::of(&row.account, &row.user))?;
         let mut gap = None;
-        if !existed || op.inbox_after.is_some() {
+        // At QoS 0 nothing is acknowledged, so nothing is owed: what comes is what happens from now on.
+        let start = op.inbox_after.filter(|_| qos != QoS::AtMostOnce);
+        if !existed || start.is_some() {
             self.forget_complete(view, op.session);
         }
-        match op.inbox_after {
+        match start {
             // Subscribing again keeps the cursor, unless the client says where to go on.
             None if existed => {}
             None => cursor.inbox = head.seq.0,
