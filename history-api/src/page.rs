@@ -67,7 +67,8 @@ pub(crate) fn read_activity(text: &str) -> Result<ActivityCursor, ApiError> {
     }
 }
 
-/// Which messages: `before`, `after` or `cursor`, at most one of them.
+/// Which messages: those before or after one, or where a cursor goes on. A client may leave in the query what gave it the
+/// cursor.
 pub(crate) fn message_range(
     parameters: &Parameters,
     conversation: ConversationId,
@@ -76,21 +77,29 @@ pub(crate) fn message_range(
         let id: MessageId = text.parse().map_err(|_| bad_cursor())?;
         if id.conversation == conversation { Ok(id) } else { Err(bad_cursor()) }
     };
-    match (parameters.get("before"), parameters.get("after"), parameters.get("cursor")) {
-        (None, None, None) => Ok(MessageRange::Newest),
-        (Some(before), None, None) => Ok(MessageRange::Before(id(before)?)),
-        (None, Some(after), None) => Ok(MessageRange::After(id(after)?)),
-        (None, None, Some(cursor)) => {
-            let (kind, pos, of) = read(cursor).ok_or_else(bad_cursor)?;
-            let id = MessageId { conversation: of, pos: Pos(pos) };
-            match kind {
-                BEFORE if of == conversation => Ok(MessageRange::Before(id)),
-                AFTER if of == conversation => Ok(MessageRange::After(id)),
-                _ => Err(bad_cursor()),
-            }
+    let first = match (parameters.get("before"), parameters.get("after")) {
+        (None, None) => MessageRange::Newest,
+        (Some(before), None) => MessageRange::Before(id(before)?),
+        (None, Some(after)) => MessageRange::After(id(after)?),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::bad_parameter("after", "stands beside `before`; give one of them"));
         }
-        _ => Err(ApiError::bad_parameter("before", "give one of `before`, `after` and `cursor`")),
+    };
+    let Some(cursor) = parameters.get("cursor") else { return Ok(first) };
+    let (kind, pos, of) = read(cursor).filter(|(_, _, of)| *of == conversation).ok_or_else(bad_cursor)?;
+    let id = MessageId { conversation: of, pos: Pos(pos) };
+    match (kind, first) {
+        (BEFORE, MessageRange::Newest | MessageRange::Before(_)) => Ok(MessageRange::Before(id)),
+        (AFTER, MessageRange::Newest | MessageRange::After(_)) => Ok(MessageRange::After(id)),
+        (BEFORE, MessageRange::After(_)) => Err(other_way("after")),
+        (AFTER, MessageRange::Before(_)) => Err(other_way("before")),
+        _ => Err(bad_cursor()),
     }
+}
+
+/// A cursor beside what did not give it.
+fn other_way(beside: &str) -> ApiError {
+    ApiError::bad_parameter("cursor", &format!("goes the other way than `{beside}`; give one of them"))
 }
 
 /// The cursor that goes on in the direction of `range`, after these items (newest first).
@@ -139,6 +148,25 @@ mod tests {
             let _ = read_activity(&text);
             let parameters = Parameters(vec![("cursor".into(), text.clone()), ("limit".into(), text)]);
             let _ = (message_range(&parameters, ConversationId(1)), parameters.limit(10));
+        }
+    }
+
+    #[test]
+    fn a_cursor_may_stand_beside_what_gave_it_and_nothing_else() {
+        let conversation = ConversationId(1);
+        let id = |pos| MessageId { conversation, pos: Pos(pos) };
+        let cursor = |kind| ("cursor".to_owned(), write(kind, 5, conversation));
+        let place = |name: &str| (name.to_owned(), id(9).to_string());
+        let range = |pairs: &[(String, String)]| message_range(&Parameters(pairs.to_vec()), conversation);
+        assert_eq!(range(&[place("after"), cursor(AFTER)]).ok(), Some(MessageRange::After(id(5))));
+        assert_eq!(range(&[place("before"), cursor(BEFORE)]).ok(), Some(MessageRange::Before(id(5))));
+        for (pairs, named) in [
+            ([place("after"), cursor(BEFORE)], "`cursor`: goes the other way than `after`"),
+            ([place("before"), cursor(AFTER)], "`cursor`: goes the other way than `before`"),
+            ([place("before"), place("after")], "`after`: stands beside `before`"),
+        ] {
+            let refused = format!("{:?}", range(&pairs).unwrap_err());
+            assert!(refused.contains("ParameterInvalid") && refused.contains(named), "{refused}");
         }
     }
 
