@@ -428,7 +428,7 @@ impl Retention {
     fn keys(r: &mut Reader<'_>) -> Self {
         Self {
             inbox_days: r.number("retention.inbox_days", 30, 1, DAYS_MAX, "How long a device may be away and miss nothing. What goes is announced (inbox.gap); messages stay."),
-            inbox_max_events: r.number("retention.inbox_max_events", 100_000, 100, NUMBER_MAX, "The same by number, whichever comes first: an event of an inbox is about 200 bytes."),
+            inbox_max_events: r.number("retention.inbox_max_events", 100_000, 100, NUMBER_MAX, "The same by number, whichever comes first: an event of an inbox is about 200 bytes. What is too much goes in rounds, about every ten minutes: until then an inbox may hold more."),
             messages_days: r.number("retention.messages_days", 0, 0, DAYS_MAX, "History; 0 keeps it for ever. Not shorter than inbox_days and dedupe_days, which refer to messages. The newest message of a conversation stays."),
             dedupe_days: r.number("retention.dedupe_days", 7, 1, DAYS_MAX, "A command that comes again within this time has the effect of once: longer than any client keeps trying."),
             journal_days: r.number("retention.journal_days", 7, 1, DAYS_MAX, "Raw webhooks, to look at or run again: as long as Meta itself tries to deliver one."),
@@ -474,6 +474,20 @@ pub(super) fn id<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Re
 }
 
 fn log_level(text: &str) -> Result<String, String> {
+    // What is no level is taken for a part's name, and that part then says everything, and no other anything.
+    let is_level = |word: &str| {
+        let level = word.rsplit_once('=').map_or(word, |(_, level)| level);
+        level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+    };
+    let mut words = text.split(',').map(str::trim).filter(|word| !word.is_empty()).peekable();
+    if words.peek().is_none() {
+        return Err("is empty".to_owned());
+    }
+    if let Some(wrong) = words.find(|word| !word.contains('[') && !is_level(word)) {
+        return Err(format!(
+            "holds {wrong:?}, which is no level: write error, warn, info, debug or trace, or PART=LEVEL"
+        ));
+    }
     tracing_subscriber::EnvFilter::builder()
         .parse(text)
         .map(|_| text.to_owned())

@@ -381,6 +381,17 @@ fn the_keys_without_a_default_read_when_their_comment_is_taken_away() {
 }
 
 #[test]
+fn a_log_level_is_one_of_those_that_are_printed() {
+    for good in ["warn", "info,bridge=debug", "INFO", "info,store::writer=trace"] {
+        assert_eq!(read(&format!("[log]\nlevel = {good:?}")).unwrap().log.level, good);
+    }
+    for bad in ["loud", "info,loud", "bridge=loud", ""] {
+        let error = read(&format!("[log]\nlevel = {bad:?}")).unwrap_err().to_string();
+        assert!(error.starts_with("/etc/inboxd/inboxd.toml:2: `log.level` "), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn deploys_copy_of_the_keys_is_up_to_date() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/inboxd.toml");
     let there = std::fs::read_to_string(file).unwrap_or_default();
