@@ -259,7 +259,8 @@ impl Reader<'_> {
 }
 
 /// A phone number: `+` and digits. Spaces, dots, dashes and brackets are dropped; a number without `+` is refused,
-/// because WhatsApp would put the *business'* country code in front of it.
+/// because WhatsApp would put the *business'* country code in front of it, and one that begins with 0, because no country
+/// code does (E.164): it is one as it is dialled at home.
 struct Phone(String);
 
 impl std::str::FromStr for Phone {
@@ -268,6 +269,9 @@ impl std::str::FromStr for Phone {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')')).collect();
         let digits = compact.strip_prefix('+').ok_or("must start with + and the country code")?;
+        if digits.starts_with('0') {
+            return Err("must have the country code behind the +, and none begins with 0");
+        }
         let valid =
             (1..=PHONE_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         if valid { Ok(Self(compact)) } else { Err("must be + and at most 15 digits") }
@@ -328,6 +332,11 @@ mod tests {
                 json!({"id":"a","type":"message.send","to":{"whatsapp":"555","number":"1"},"text":"x"}),
                 ErrorCode::CommandMalformed,
                 "`whatsapp`",
+            ),
+            (
+                json!({"id":"a","type":"message.send","to":{"whatsapp":"+0 555 000","number":"1"},"text":"x"}),
+                ErrorCode::CommandMalformed,
+                "country code",
             ),
             (
                 json!({"id":"a","type":"message.send","conversation":conversation,"text":"x".repeat(4097)}),
