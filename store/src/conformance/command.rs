@@ -1,10 +1,12 @@
 //! O3: commands take effect once, or are refused.
 
 use schemas::command::Target;
-use schemas::{CommandBody, ConversationId, ErrorCode, EventData, MessageId, Pos, Status};
+use schemas::{
+    CommandBody, ContactId, ConversationId, ErrorCode, EventData, MessageId, NumberId, Pos, Status,
+};
 
 use super::{World, account_id, asker, inbound, text_message, to_ana, to_conversation, user_id};
-use crate::{CommandOp, Op, Outcome};
+use crate::{CommandOp, Number, Op, Outcome};
 
 fn code(outcome: Outcome) -> ErrorCode {
     match outcome {
@@ -50,7 +52,7 @@ pub async fn refusals_name_their_code_and_leave_no_trace(world: &mut World) {
         (text_message(to_conversation(nowhere), "x"), ErrorCode::ConversationUnknown),
         (text_message(Target::User(user_id("nobody")), "x"), ErrorCode::UserUnknown),
         (
-            text_message(Target::Contact { contact: schemas::ContactId(9), number: None }, "x"),
+            text_message(Target::Contact { contact: ContactId(9), number: None }, "x"),
             ErrorCode::ContactUnknown,
         ),
         (
@@ -156,4 +158,27 @@ pub async fn user_to_user_is_sent_at_commit(world: &mut World) {
         .expect("read")
         .expect("visible");
     assert_eq!(seen.title, "alice");
+}
+
+/// A contact without a number: from the only one it has talked to; where that is not one, the field is named.
+pub async fn a_contact_is_written_to_from_the_number_it_talked_to(world: &mut World) {
+    let other = NumberId::new("200").expect("a number id");
+    let number = Number { id: other.clone(), ..world.settings.numbers[0].clone() };
+    world.settings.numbers.push(number);
+    world.reopen().await;
+    let first = world.send("alice", "c1", to_ana(), "hello").await;
+    let listed = world.store.conversation(asker("acme", "alice"), first.conversation).await;
+    let contact: ContactId = listed.expect("read").expect("visible").contact.expect("its contact").id;
+    let to = |number| Target::Contact { contact, number };
+    let again = world.send("alice", "c2", to(None), "still there?").await;
+    assert_eq!(again.conversation, first.conversation);
+    let elsewhere = world.send("alice", "c3", to(Some(other)), "from the other one").await;
+    assert_ne!(elsewhere.conversation, first.conversation);
+    match world.command("alice", "c4", text_message(to(None), "which?")).await {
+        Outcome::Refused(refusal) => {
+            assert_eq!(refusal.code, ErrorCode::CommandMalformed);
+            assert!(refusal.detail.contains("`to.number`"), "{}", refusal.detail);
+        }
+        other => panic!("not refused: {other:?}"),
+    }
 }

@@ -270,6 +270,7 @@ macro_rules! conformance_suite {
             refusals_name_their_code_and_leave_no_trace,
             nobody_writes_into_another_accounts_conversation,
             unread_is_position_minus_read_minus_own,
+            a_contact_is_written_to_from_the_number_it_talked_to,
             user_to_user_is_sent_at_commit,
             the_same_webhook_five_times_is_one_message,
             a_thousand_updates_are_a_thousand_effects,

@@ -140,8 +140,11 @@ impl Plan {
                     }
                     Target::Contact { contact, number } => {
                         wanted.keys.push(keys::contact(*contact));
-                        if let Some(number) = number {
-                            wanted.conversation_with(&op.account, number, *contact);
+                        let of_account = self.numbers.values().filter(|n| n.account == op.account);
+                        for id in
+                            of_account.map(|n| &n.id).filter(|id| number.as_ref().is_none_or(|n| n == *id))
+                        {
+                            wanted.conversation_with(&op.account, id, *contact);
                         }
                     }
                     Target::User(other) => {

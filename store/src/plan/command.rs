@@ -226,7 +226,7 @@ impl Plan {
                 }
                 let number = match number {
                     Some(number) => self.own_number(view, account, user, number)?,
-                    None => self.only_number(view, account, user)?,
+                    None => self.number_for(view, account, user, *contact)?,
                 };
                 self.with_contact(view, &number, *contact)
             }
@@ -282,14 +282,40 @@ impl Plan {
         }
     }
 
-    fn only_number(&self, view: &View<'_>, account: &AccountId, user: &UserId) -> Result<Number, Stop> {
-        let mut of_account = self.numbers.values().filter(|number| number.account == *account);
-        match (of_account.next(), of_account.next()) {
-            (Some(number), None) => self.own_number(view, account, user, &number.id),
-            (None, _) => refuse(ErrorCode::NumberUnknown, "the account has no business number"),
-            _ => {
-                refuse(ErrorCode::NumberUnknown, "the account has several business numbers; give `to.number`")
+    /// The number to write to a contact from where none is named: the account's only one, else the only one that the
+    /// contact has talked to.
+    fn number_for(
+        &mut self,
+        view: &View<'_>,
+        account: &AccountId,
+        user: &UserId,
+        contact: ContactId,
+    ) -> Result<Number, Stop> {
+        let of_account = self.numbers.values().filter(|number| number.account == *account);
+        let mut numbers: Vec<NumberId> = of_account.map(|number| number.id.clone()).collect();
+        if numbers.is_empty() {
+            return refuse(ErrorCode::NumberUnknown, "the account has no business number");
+        }
+        if numbers.len() > 1 {
+            let mut talked_to = Vec::new();
+            for number in numbers {
+                let conversation = ConversationId::whatsapp(account, &number, contact);
+                if self.conversation(view, conversation)?.is_some() {
+                    talked_to.push(number);
+                }
             }
+            numbers = talked_to;
+        }
+        match numbers.as_slice() {
+            [number] => self.own_number(view, account, user, number),
+            [] => refuse(
+                ErrorCode::CommandMalformed,
+                "field `to.number`: is missing; the account has several business numbers, and the contact has talked to none",
+            ),
+            _ => refuse(
+                ErrorCode::CommandMalformed,
+                "field `to.number`: is missing; the contact has talked to several of the account's business numbers",
+            ),
         }
     }
 
