@@ -195,7 +195,7 @@ pub(crate) struct SendArgs {
     /// Id of the command; sending the same id again has no effect
     #[arg(long)]
     pub(crate) id: Option<String>,
-    /// Wait until WhatsApp or the other user has it (delivered, read or failed), printing each status
+    /// Wait until WhatsApp has it (delivered, read or failed), printing each status; to a user, until it is in the inboxes
     #[arg(long)]
     pub(crate) wait: bool,
     /// Longest time to wait for the answer, or with --wait for the status

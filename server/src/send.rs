@@ -169,6 +169,7 @@ impl Send {
             return Ok(());
         };
         let data = &event["data"];
+        let created = event["type"] == "message.created";
         let ours = match event["type"].as_str() {
             Some("message.created") if data["command_id"] == self.id.as_str() => {
                 self.message = data["id"].as_str().map(str::to_owned);
@@ -190,6 +191,8 @@ impl Send {
         match serde_json::from_value(data["status"].clone()) {
             Ok(Status::Failed) => Err(Failure::Failed(format!("not delivered: {}", data["error"]))),
             Ok(Status::Delivered | Status::Read | Status::Played) => self.finish_if(true),
+            // From user to user: stored is all that is told of it. To WhatsApp a message begins as `sending`.
+            Ok(Status::Sent) if created => self.finish_if(true),
             _ => Ok(()),
         }
     }

@@ -173,6 +173,13 @@ fn o1_to_i7_send_and_tail_talk_to_a_running_demo() {
     let last = lines.last().unwrap();
     assert!(["delivered", "read"].contains(&last["data"]["status"].as_str().unwrap()), "{last}");
 
+    // Between users nothing rises beyond `sent` yet: there is nothing more to wait for.
+    let to_user = client("send", &["--to", "user:bob", "--wait", "Breakfast?"]);
+    assert_eq!(to_user.status.code(), Some(0), "{}", text(&to_user.stderr));
+    let last = text(&to_user.stdout).lines().last().map(str::to_owned).unwrap();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!((&last["type"], &last["data"]["status"]), (&"message.created".into(), &"sent".into()));
+
     // The same id again has the effect of once; another body under it is refused; so is an unknown user.
     for (to, id, body, code) in [
         ("user:bob", "one", "Lunch?", 0),
