@@ -29,6 +29,10 @@ pub(super) struct Opening {
     pub(super) since_ms: u64,
     /// The connection is gone: close the session as soon as it is open.
     pub(super) lost: bool,
+    /// What notices have told meanwhile; of messages stored together with the session they come before its answer.
+    pub(super) noticed: Progress,
+    /// Some were lost.
+    pub(super) look_again: bool,
     /// A newer connection has the session: say so as soon as CONNACK is out.
     pub(super) taken_over: bool,
     claims: Claims,
@@ -118,6 +122,8 @@ impl Session {
             encoder,
             since_ms: now.mono_ms,
             lost: false,
+            noticed: Progress::default(),
+            look_again: false,
             taken_over: false,
             claims,
             encoding: connect.encoding,
@@ -158,7 +164,7 @@ impl Session {
             }
         }
         out.actions.push(Action::Online);
-        let taken_over = opening.taken_over;
+        let (taken_over, noticed, look_again) = (opening.taken_over, opening.noticed, opening.look_again);
         let mut online = Box::new(go_online(&self.limits, now, *opening, &opened));
         online.announced &= ack.announces;
         online.restore(&opened, out);
@@ -168,6 +174,10 @@ impl Session {
             out.actions.push(Action::Subscribed(opened.subscriptions.into_iter().map(changed).collect()));
         }
         self.phase = Phase::Online(online);
+        self.notice(noticed);
+        if look_again {
+            self.look_again();
+        }
         if taken_over {
             self.end(Cause::TakenOver, out);
         }
@@ -230,6 +240,9 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         || opened.queue_head > opened.queue_acked
         || opened.subscriptions.iter().any(|s| is_queued(&s.filter, s.qos));
     online.queue.set_wanted(reads_queue);
+    // The store has just said how far it goes, and every notice since then comes to this connection: an empty queue need
+    // not be read to know that.
+    online.queue.unknown = opened.queue_head > opened.queue_acked;
     for subscription in &opened.subscriptions {
         online.follow(subscription);
         let inbox = UserTopic::parse(&subscription.filter).is_some_and(|t| t.kind == UserTopicKind::Inbox);

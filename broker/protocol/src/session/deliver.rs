@@ -41,19 +41,30 @@ impl Session {
     /// I5. There are events up to here in the user's inbox, messages up to here in the session's queue. A hint: one that
     /// is lost delays, and loses nothing.
     pub fn notice(&mut self, heads: Progress) {
-        if let Phase::Online(online) = &mut self.phase {
-            online.inbox.window.notice(heads.inbox);
-            if heads.queue > 0 {
-                online.queue.notice(heads.queue);
+        match &mut self.phase {
+            Phase::Online(online) => {
+                online.inbox.window.notice(heads.inbox);
+                if heads.queue > 0 {
+                    online.queue.notice(heads.queue);
+                }
             }
+            Phase::Opening(opening) => {
+                opening.noticed.inbox = opening.noticed.inbox.max(heads.inbox);
+                opening.noticed.queue = opening.noticed.queue.max(heads.queue);
+            }
+            _ => {}
         }
     }
 
     /// Notices may have been lost: look into both sources again.
     pub fn look_again(&mut self) {
-        if let Phase::Online(online) = &mut self.phase {
-            online.inbox.window.unknown = true;
-            online.queue.unknown = true;
+        match &mut self.phase {
+            Phase::Online(online) => {
+                online.inbox.window.unknown = true;
+                online.queue.unknown = true;
+            }
+            Phase::Opening(opening) => opening.look_again = true,
+            _ => {}
         }
     }
 

@@ -195,3 +195,26 @@ fn a_connect_that_is_too_large_is_told_so() {
         assert!(world.got().is_empty() && world.closed.is_some());
     }
 }
+
+/// A message that is stored together with the session is told of before the session is: it is not forgotten.
+#[test]
+fn a_notice_that_comes_before_connack_counts() {
+    for lost in [false, true] {
+        let mut world = online(4);
+        world.send(&subscribe(4, "t", 1));
+        world.end(Cause::Lost);
+        world.hold = true;
+        world.reconnect(&connect(4, false, &[]));
+        let opened = broker_protocol::Opened { present: true, ..broker_protocol::Opened::default() };
+        let opened = broker_protocol::Opened { subscriptions: world.stored.subscriptions.clone(), ..opened };
+        world.queue.insert(1, message("t", b"x"));
+        if lost {
+            world.session.look_again();
+        } else {
+            world.ring();
+        }
+        let token = world.held.remove(0).0;
+        world.answer(token, broker_protocol::Answer::Opened(Box::new(opened)));
+        assert_eq!(firsts(&mut world), [0x20, 0x32], "lost {lost}");
+    }
+}
