@@ -48,7 +48,7 @@ pub struct Limits {
     pub keep_alive_max_s: u16,
     /// Session expiry is shortened to this, in seconds; `u32::MAX` = not shortened.
     pub session_expiry_max_s: u32,
-    /// Subscriptions of one session.
+    /// Subscriptions of one session; a filter counts once for each started KiB.
     pub subscriptions_max: usize,
     /// Time for CONNECT to arrive, in milliseconds.
     pub connect_timeout_ms: u64,

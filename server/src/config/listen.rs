@@ -237,7 +237,7 @@ impl Limits {
                 1_000,
                 1,
                 1_000_000,
-                "More are refused (0x97, in 3.1.1 0x80). Each is a row and about 250 bytes of memory as long as the session lives.",
+                "More are refused (0x97, in 3.1.1 0x80). Each is a row and about 100 bytes of memory as long as the session lives. A filter longer than 1 KiB counts once more for each.",
             ),
             output_bytes_max: r.number(
                 "limits.output_bytes_max",

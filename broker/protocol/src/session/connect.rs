@@ -9,6 +9,7 @@ use super::command::is_outbox;
 use super::pending::Pending;
 use super::publish::kept;
 use super::replay::Replay;
+use super::subscribe::places_of;
 use super::timer::Moment;
 use super::window::{Inbox, Window};
 use super::{Cause, Online, Phase, Session};
@@ -213,7 +214,7 @@ fn go_online(limits: &Limits, now: Now, opening: Opening, opened: &Opened) -> On
         pending: Pending::default(),
         receiving: None,
         aliases: Aliases::new(opening.topic_alias_max),
-        subscriptions: u32::try_from(opened.subscriptions.len()).unwrap_or(u32::MAX),
+        subscriptions: opened.subscriptions.iter().map(|known| places_of(&known.filter)).sum(),
         signals: None,
         statuses: None,
         inbox: Inbox::new(opened.sent.inbox),

@@ -88,7 +88,7 @@ struct Online {
     receiving: Option<Box<Receiving>>,
     /// From the first that the client gave, or may be given.
     aliases: Option<Box<Aliases>>,
-    /// Subscriptions it has, for the limit.
+    /// Places that its subscriptions take, for the limit.
     subscriptions: u32,
     /// The user's own signals are subscribed, with this subscription identifier.
     signals: Option<Option<u32>>,

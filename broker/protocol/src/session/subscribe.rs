@@ -29,6 +29,15 @@ struct Refused {
     told: Option<&'static str>,
 }
 
+/// Bytes of a filter that take one place among the subscriptions of a session: memory and the time to match a topic grow
+/// with the bytes, and a filter may have 65,535.
+const PLACE_BYTES: usize = 1_024;
+
+/// Places that a filter takes.
+pub(super) fn places_of(filter: &str) -> u32 {
+    u32::try_from(filter.len() / PLACE_BYTES).unwrap_or(u32::MAX - 1) + 1
+}
+
 impl Online {
     pub(super) fn subscribe(
         &mut self,
@@ -41,12 +50,14 @@ impl Online {
         let Subscribe { id, subscription_id, filters, start } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut granted = Vec::new();
+        let mut places = self.subscriptions as usize;
         let mut why = None;
         // [v311:3.8.4-4] [v5:3.8.4-5] [v311:3.8.3-2]
         for filter in filters {
-            let full = self.subscriptions as usize + granted.len() >= limits.subscriptions_max;
-            match self.grant(gate, &filter, start, full) {
+            let wanted = places + places_of(&filter.filter) as usize;
+            match self.grant(gate, &filter, start, wanted > limits.subscriptions_max) {
                 Ok(qos) => {
+                    places = wanted;
                     codes.push(qos as u8);
                     granted.push(Subscription {
                         filter: filter.filter,
@@ -104,7 +115,9 @@ impl Online {
         }
         let mut changed = Vec::with_capacity(results.len());
         for (subscription, result) in subscribing.granted.into_iter().zip(results) {
-            self.subscriptions += u32::from(!result.existed);
+            if !result.existed {
+                self.subscriptions += places_of(&subscription.filter);
+            }
             self.follow(&subscription);
             if result.retained || is_queued(&subscription.filter, subscription.qos) {
                 self.queue.set_wanted(true);
@@ -175,8 +188,8 @@ impl Online {
                 _ => {}
             }
         }
-        for _ in existed.iter().filter(|existed| **existed) {
-            self.subscriptions = self.subscriptions.saturating_sub(1);
+        for (filter, _) in filters.iter().zip(existed).filter(|(_, existed)| **existed) {
+            self.subscriptions = self.subscriptions.saturating_sub(places_of(filter));
         }
         // [v311:3.10.4-4] [v311:3.10.4-5] [v5:3.10.4-5] [v5:3.11.3-1]
         let codes: Vec<u8> =

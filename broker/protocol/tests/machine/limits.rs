@@ -183,3 +183,31 @@ fn reason_strings_only_where_they_are_wanted() {
         assert_eq!(farewell[0].len() > 3, properties != [0x27, 0, 0, 0, 18], "{farewell:?}");
     }
 }
+
+/// A filter counts once for each KiB that it begins: a thousand of 64 KiB each would cost as much as sixty thousand.
+#[test]
+fn long_filters_take_several_places() {
+    let mut world = World::with(broker_protocol::Limits { subscriptions_max: 6, ..Default::default() });
+    world.send(&connect(5, false, &[]));
+    let long = |name: &str, kib: usize| format!("{name}{}", "x".repeat(kib * 1_024 - 1));
+    let subscribe = |filter: &str| {
+        let body = [&[0, 1, 0][..], &text(filter), &[1]].concat();
+        let length = [u8::try_from(body.len() % 128).unwrap() | 0x80, u8::try_from(body.len() / 128).unwrap()];
+        [&[0x82][..], &length, &body].concat()
+    };
+    let code = |world: &mut World, bytes: &[u8]| {
+        world.got();
+        world.send(bytes);
+        *world.got()[0].last().unwrap()
+    };
+    assert_eq!(code(&mut world, &subscribe(&long("a", 3))), 1, "four places");
+    assert_eq!(code(&mut world, &subscribe(&long("b", 2))), 0x97, "three are not left");
+    assert_eq!(code(&mut world, &subscribe(&long("c", 1))), 1, "two are");
+    world.reconnect(&connect(5, false, &[]));
+    assert_eq!(code(&mut world, &subscribe(&long("b", 1))), 0x97, "they are taken on the next connection");
+    let filter = long("a", 3);
+    let body = [&[0, 2, 0][..], &text(&filter)].concat();
+    let length = [u8::try_from(body.len() % 128).unwrap() | 0x80, u8::try_from(body.len() / 128).unwrap()];
+    assert_eq!(code(&mut world, &[&[0xA2][..], &length, &body].concat()), 0);
+    assert_eq!(code(&mut world, &subscribe(&long("b", 2))), 1, "four are free again");
+}
