@@ -12,8 +12,9 @@ use store::{CommitResult, CommitSink};
 
 use crate::metrics::{self, Dropped};
 
-/// Live messages that wait for a connection's task: more than any burst that a client can be expected to take at once.
-const LIVE_MAX: usize = 1_024;
+/// Live messages that wait for a connection's task, which takes them all at its next turn: a burst of so many within a few
+/// milliseconds is none that anybody counts on.
+const LIVE_MAX: usize = 8_192;
 
 /// See the module.
 pub(crate) struct Mailbox {

@@ -192,7 +192,8 @@ fn long_filters_take_several_places() {
     let long = |name: &str, kib: usize| format!("{name}{}", "x".repeat(kib * 1_024 - 1));
     let subscribe = |filter: &str| {
         let body = [&[0, 1, 0][..], &text(filter), &[1]].concat();
-        let length = [u8::try_from(body.len() % 128).unwrap() | 0x80, u8::try_from(body.len() / 128).unwrap()];
+        let length =
+            [u8::try_from(body.len() % 128).unwrap() | 0x80, u8::try_from(body.len() / 128).unwrap()];
         [&[0x82][..], &length, &body].concat()
     };
     let code = |world: &mut World, bytes: &[u8]| {
