@@ -1,5 +1,5 @@
-//! I7, I8. Deliveries: two numbered sources (the user's inbox, the session's queue of general messages) and what is not
-//! numbered (gaps, statuses, QoS 0). What comes back for them: `acknowledge`.
+//! I7, I8. Deliveries of the two numbered sources: the user's inbox, with the gaps in it, and the session's queue of
+//! general messages. What comes back for them: `acknowledge`. Not here: what is not numbered (`live`).
 //!
 //! ```text
 //!        acked          sent        head
@@ -14,17 +14,14 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use schemas::topic::{self, UserTopic, UserTopicKind};
-use schemas::{Encoding, Epoch, Event, EventData, EventId, Publication, PublishProperties, QoS, Seq, UserId};
+use schemas::{Epoch, Event, EventData, EventId, PublishProperties, QoS, Seq};
 
-use super::replay::Replay;
 use super::timer::Moment;
 use super::window::{GAP_ID, INBOX_BASE, QUEUE_BASE, Stage, Window, id};
 use super::{Online, Phase, Session};
 use crate::codec::PublishOut;
 use crate::io::{
-    Action, InboxEvent, InboxPage, Limits, LiveMessage, Now, Output, Progress, QueueMessage, QueuePage, Told,
+    Action, InboxEvent, InboxPage, Limits, Now, Output, Progress, QueueMessage, QueuePage, Told,
 };
 
 /// User property that says how many messages before this one retention removed (contract, section 5).
@@ -33,10 +30,7 @@ const MISSED: &str = "missed";
 const READ_RETRY_MS: u64 = 500;
 /// Most events asked for at once.
 const READ_MAX: usize = 64;
-/// Live messages that wait for SUBACK: a moment's worth, and QoS 0.
-const HELD_MAX: usize = 1_024;
-/// Statuses that wait for room in a session's window; a status is only ever the newest of its user.
-const WAITING_STATUSES_MAX: usize = 4_096;
+
 impl Session {
     /// I5. There are events up to here in the user's inbox, messages up to here in the session's queue. A hint: one that
     /// is lost delays, and loses nothing.
@@ -106,24 +100,6 @@ impl Session {
             online.note_failed_read(now);
         }
     }
-
-    /// A message that is not numbered.
-    pub fn live(&mut self, message: LiveMessage, out: &mut Output) {
-        let limits = &self.limits;
-        if let Phase::Online(online) = &mut self.phase
-            && online.leaving.is_none()
-        {
-            match message {
-                LiveMessage::Status { user, payload } => {
-                    online.status(user, payload, limits.output_bytes_high, out);
-                }
-                message @ LiveMessage::Publication { .. } if online.holds() => online.hold(message, out),
-                LiveMessage::Publication { message, subscription_ids, retain } => {
-                    online.publication(&message, &subscription_ids, retain, limits.live_bytes_high, out);
-                }
-            }
-        }
-    }
 }
 
 impl Online {
@@ -141,33 +117,6 @@ impl Online {
         }
         self.advance(out);
         self.tell_caught_up(now, out);
-    }
-
-    /// Is what comes live to be kept for now? Behind SUBACK and behind what was retained when the subscription was made,
-    /// lest a client end with an older message than the topic has. Not behind a client that acknowledges nothing.
-    const fn replays(&self) -> bool {
-        self.settling || !matches!(self.replay, Replay::None)
-    }
-
-    fn holds(&self) -> bool {
-        self.pending.is_subscribing() || (self.replays() && self.room() > 0)
-    }
-
-    fn hold(&mut self, message: LiveMessage, out: &mut Output) {
-        let held = &mut self.held.get_or_insert_default().0;
-        if held.len() < HELD_MAX {
-            held.push(message);
-        } else {
-            Self::tell(out, Told::DroppedSlow);
-        }
-    }
-
-    fn release_held(&mut self, high: usize, out: &mut Output) {
-        for held in self.held.take().unwrap_or_default().0 {
-            if let LiveMessage::Publication { message, subscription_ids, retain } = held {
-                self.publication(&message, &subscription_ids, retain, high, out);
-            }
-        }
     }
 
     /// I8. Moves the cursors to what is acknowledged. Also when the connection ends: an acknowledgement may come with the
@@ -472,104 +421,6 @@ impl Online {
             properties.user_properties.push((MISSED.to_owned(), missed.to_string()));
             properties
         })
-    }
-
-    pub(super) fn publication(
-        &mut self,
-        message: &Publication,
-        subscription_ids: &[u32],
-        retain: bool,
-        high: usize,
-        out: &mut Output,
-    ) {
-        let signal = UserTopic::parse(&message.topic).is_some_and(|t| t.kind == UserTopicKind::Signals);
-        let own_id = self.signals.flatten();
-        let subscription_ids = match (signal, self.signals) {
-            (true, None) => return,
-            (true, Some(_)) => own_id.as_slice(),
-            (false, _) => subscription_ids,
-        };
-        if out.bytes.len() >= high {
-            return Self::tell(out, Told::DroppedSlow);
-        }
-        let properties = message.properties.as_deref();
-        let sent = self.write(
-            &PublishOut {
-                topic: &message.topic,
-                payload: &message.payload,
-                qos: QoS::AtMostOnce,
-                id: None,
-                alias: None,
-                dup: false,
-                retain,
-                properties,
-                expiry_s: properties.and_then(|p| p.message_expiry_s),
-                content_type: None,
-                subscription_ids,
-            },
-            out,
-        );
-        if !sent {
-            Self::tell(out, Told::TooLarge);
-        }
-    }
-
-    fn status(&mut self, user: UserId, payload: Bytes, high: usize, out: &mut Output) {
-        let full = out.bytes.len() >= high || self.room() == 0;
-        match &mut self.statuses {
-            // It does not follow any, or not any more.
-            None => {}
-            Some(_) if !full => self.send_status(&user, &payload, out),
-            Some(statuses) => {
-                let waiting = &mut statuses.waiting;
-                if waiting.len() < WAITING_STATUSES_MAX || waiting.contains_key(&user) {
-                    waiting.insert(user, payload);
-                } else {
-                    Self::tell(out, Told::DroppedSlow);
-                }
-            }
-        }
-    }
-
-    fn waiting_statuses(&mut self, out: &mut Output) {
-        while self.room() > 0
-            && let Some((user, payload)) = self.statuses.as_mut().and_then(|all| all.waiting.pop_first())
-        {
-            self.send_status(&user, &payload, out);
-        }
-    }
-
-    fn send_status(&mut self, user: &UserId, payload: &[u8], out: &mut Output) {
-        let name = UserTopic { user: user.clone(), kind: UserTopicKind::Status }.to_string();
-        let Some(statuses) = &mut self.statuses else { return };
-        let matching = || statuses.filters.iter().filter(|status| topic::matches(&status.filter, &name));
-        // [v311:3.3.5-1] [v5:3.3.4-2]
-        let Some(qos) = matching().map(|status| status.qos).max() else {
-            return;
-        };
-        let ids: Vec<u32> = matching().filter_map(|status| status.id).collect();
-        // A status is published at QoS 1. [v311:3.8.4-6] [v5:3.8.4-8]
-        let qos = qos.min(QoS::AtLeastOnce);
-        let id = (qos != QoS::AtMostOnce).then(|| statuses.loose.fly());
-        let sent = self.write(
-            &PublishOut {
-                topic: &name,
-                payload,
-                qos,
-                id,
-                alias: None,
-                dup: false,
-                retain: true,
-                properties: None,
-                expiry_s: None,
-                content_type: Some(Encoding::Json.content_type()),
-                subscription_ids: &ids,
-            },
-            out,
-        );
-        if let (false, Some(id), Some(statuses)) = (sent, id, &mut self.statuses) {
-            statuses.loose.land(id);
-        }
     }
 
     pub(super) fn note_failed_read(&mut self, now: Now) {

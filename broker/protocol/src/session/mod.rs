@@ -1,5 +1,5 @@
 //! One connection's machine. `connect` opens it, `publish` (O1, O4) takes messages, `subscribe` filters, `deliver` (I7)
-//! sends, `acknowledge` (I8) hears what of it arrived, `timer` and `close` end it.
+//! sends what is numbered, `live` what is not, `acknowledge` (I8) hears what of it arrived, `timer` and `close` end it.
 //!
 //! ```text
 //!  Fresh ──CONNECT─(Asked)─▶ Opening ──session stored──▶ Online ──▶ Ended
@@ -14,6 +14,7 @@ mod close;
 mod command;
 mod connect;
 mod deliver;
+mod live;
 mod pending;
 mod publish;
 mod replay;
