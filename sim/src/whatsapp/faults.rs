@@ -102,7 +102,12 @@ pub struct Faults {
     pub enforce_window: bool,
     /// From a webhook delivery that was not answered 200 until it is tried again; doubles with each further try.
     pub retry_first_ms: u64,
+    /// The longest time between two tries.
+    pub retry_longest_ms: u64,
 }
+
+/// An hour: Meta is said to try ever more seldom for days.
+const RETRY_LONGEST_MS: u64 = 60 * 60 * 1_000;
 
 impl Default for Faults {
     /// Nothing goes wrong, and quickly: what most tests want.
@@ -133,6 +138,7 @@ impl Default for Faults {
             unread: 0.0,
             enforce_window: false,
             retry_first_ms: 500,
+            retry_longest_ms: RETRY_LONGEST_MS,
         }
     }
 }

@@ -226,7 +226,8 @@ impl Model {
 
     /// A webhook was not answered with 200: it comes again, ever more seldom, for seven days.
     pub fn not_delivered(&mut self, now_ms: u64, webhook: Webhook) -> Retry {
-        self.schedule.again(now_ms, webhook, self.faults.retry_first_ms)
+        let pauses_ms = (self.faults.retry_first_ms, self.faults.retry_longest_ms);
+        self.schedule.again(now_ms, webhook, pauses_ms)
     }
 
     /// Updates not yet handed out, withheld ones included.

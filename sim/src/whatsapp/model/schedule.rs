@@ -17,8 +17,6 @@ use crate::whatsapp::rng::Rng;
 const PENDING_MAX: usize = 200_000;
 /// A webhook is tried again for so long, as Meta's overview says.
 const RETRY_FOR_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
-/// The longest pause between two tries.
-const RETRY_PAUSE_MAX_MS: u64 = 60 * 60 * 1_000;
 
 /// One delivery to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +131,15 @@ impl Schedule {
         webhooks
     }
 
-    pub(super) fn again(&mut self, now_ms: u64, mut webhook: Webhook, first_pause_ms: u64) -> Retry {
+    /// The pauses are the first and the longest.
+    pub(super) fn again(
+        &mut self,
+        now_ms: u64,
+        mut webhook: Webhook,
+        (first_ms, longest_ms): (u64, u64),
+    ) -> Retry {
         let doublings = 1_u64.checked_shl(webhook.attempt).unwrap_or(u64::MAX);
-        let pause_ms = first_pause_ms.max(1).saturating_mul(doublings).min(RETRY_PAUSE_MAX_MS);
+        let pause_ms = first_ms.max(1).saturating_mul(doublings).min(longest_ms);
         let due_ms = now_ms + pause_ms;
         if due_ms > webhook.first_ms + RETRY_FOR_MS {
             return Retry::GaveUp;
@@ -213,12 +217,14 @@ mod tests {
 
     #[test]
     fn i1_retries_come_ever_more_seldom_and_end() {
+        const LONGEST: u64 = 3_600_000;
         let mut schedule = Schedule::default();
-        let pauses: Vec<Retry> = (0..4).map(|attempt| schedule.again(0, webhook(attempt), 500)).collect();
+        let pauses: Vec<Retry> =
+            (0..4).map(|attempt| schedule.again(0, webhook(attempt), (500, LONGEST))).collect();
         assert_eq!(pauses, [Retry::At(500), Retry::At(1_000), Retry::At(2_000), Retry::At(4_000)]);
         for attempt in [30, 63, 64, 1_000] {
-            assert_eq!(schedule.again(0, webhook(attempt), 500), Retry::At(RETRY_PAUSE_MAX_MS), "{attempt}");
+            assert_eq!(schedule.again(0, webhook(attempt), (500, LONGEST)), Retry::At(LONGEST), "{attempt}");
         }
-        assert_eq!(schedule.again(RETRY_FOR_MS, webhook(3), 500), Retry::GaveUp);
+        assert_eq!(schedule.again(RETRY_FOR_MS, webhook(3), (500, LONGEST)), Retry::GaveUp);
     }
 }
